@@ -1,30 +1,100 @@
 //! The edge's side: dials, pumps, hands incoming requests to the daemon.
+//!
+//! Absent: what is done with a request; certificates on disk.
 
+use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
-use causeway_wire::{EdgeConfig, Load, ModelInfo};
-use tokio::sync::{mpsc, watch};
+use causeway_wire::{ConnId, EdgeConfig, Input, Link, Load, ModelInfo};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use rand::SeedableRng;
+use tokio::sync::{Notify, mpsc, watch};
 
+use crate::shared::{Notice, Notices, Shared, now};
 use crate::stream::Incoming;
+use crate::{dial, pump};
+
+/// Requests waiting for the daemon to take them, count: it takes each at once and spawns its task,
+/// so this only has to cover a burst within one scheduling turn.
+const INCOMING_CAPACITY: usize = 256;
 
 /// `wss://HOST[:PORT]/PATH`, parsed.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct RelayUrl { /// Host name or IP.
-    pub host: String, /// Port; 443 if not given.
-    pub port: u16, /// Path, `/edge` if not given.
-    pub path: String }
+pub struct RelayUrl {
+    /// Host name or IP address, without brackets.
+    pub host: String,
+    /// TCP port; 443 if not given.
+    pub port: u16,
+    /// Path, `/edge` if not given.
+    pub path: String,
+}
 
 /// Why a text is no relay URL; the message says what was expected.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("expected wss://HOST[:PORT]/edge, {0}")]
 pub struct RelayUrlError(pub String);
 
-impl std::str::FromStr for RelayUrl { type Err = RelayUrlError;
-    #[expect(clippy::todo, unused_variables, reason = "stub")]
-    fn from_str(s: &str) -> Result<Self, RelayUrlError> { todo!() } }
+impl FromStr for RelayUrl {
+    type Err = RelayUrlError;
+
+    fn from_str(text: &str) -> Result<Self, RelayUrlError> {
+        let uri: http::Uri = text
+            .parse()
+            .map_err(|error| RelayUrlError(format!("`{text}` is no URL: {error}")))?;
+        if uri.scheme_str() != Some("wss") {
+            return Err(RelayUrlError(format!(
+                "`{text}` does not start with wss://"
+            )));
+        }
+        let Some(authority) = uri.authority() else {
+            return Err(RelayUrlError(format!("`{text}` has no host")));
+        };
+        if authority.as_str().contains('@') {
+            return Err(RelayUrlError(
+                "credentials do not belong into a URL".to_owned(),
+            ));
+        }
+        if uri.query().is_some() {
+            return Err(RelayUrlError(format!("`{text}` has a query")));
+        }
+        let host = authority
+            .host()
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .to_owned();
+        let path = if uri.path().is_empty() || uri.path() == "/" {
+            "/edge"
+        } else {
+            uri.path()
+        };
+        let port = match (authority.port(), authority.port_u16()) {
+            (None, _) => 443,
+            (Some(_), Some(port)) => port,
+            (Some(port), None) => return Err(RelayUrlError(format!("`{port}` is no port"))),
+        };
+        Ok(Self {
+            host,
+            port,
+            path: path.to_owned(),
+        })
+    }
+}
+
+impl fmt::Display for RelayUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "wss://[{}]:{}{}", self.host, self.port, self.path)
+        } else {
+            write!(f, "wss://{}:{}{}", self.host, self.port, self.path)
+        }
+    }
+}
 
 /// What the edge's side needs.
 #[derive(Clone)]
@@ -44,7 +114,7 @@ pub struct EdgeLinkStatus {
     pub connections: usize,
     /// Streams not yet ended.
     pub streams: usize,
-    /// When the first of the present connections was welcomed.
+    /// When the link came up; none while it is down.
     pub up_since: Option<SystemTime>,
     /// When something last arrived that answered something of ours.
     pub return_path: Option<SystemTime>,
@@ -52,7 +122,7 @@ pub struct EdgeLinkStatus {
     pub rtt: Option<Duration>,
     /// Connections lost since start, count.
     pub losses: u64,
-    /// Streams that lived on over a gap, count.
+    /// Streams that lived on when a connection was lost under the link, count.
     pub resumed_streams: u64,
     /// What last went wrong, in a sentence (dial errors name host and cause).
     pub last_error: Option<String>,
@@ -62,27 +132,204 @@ pub struct EdgeLinkStatus {
 
 /// Handle on the running link.
 #[derive(Clone)]
-pub struct EdgeLink {}
+pub struct EdgeLink {
+    shared: Arc<Shared>,
+    seen: Arc<Seen>,
+}
 
-#[expect(unused_variables, clippy::todo, missing_docs, reason = "stub")]
-impl EdgeLink {
-    /// The handle, the future that runs the link until it is shut down (spawn it once), and the
-    /// incoming requests.
-    pub fn new(config: EdgeLinkConfig) -> (Self, impl Future<Output = ()> + Send + 'static, mpsc::Receiver<Incoming>) {
-        let (_tx, rx) = mpsc::channel(1);
-        (Self {}, async { todo!() }, rx)
+/// What the driver saw, for status.
+struct Seen {
+    up: watch::Sender<bool>,
+    up_since: Mutex<Option<SystemTime>>,
+    last_error: Mutex<Option<String>>,
+    losses: AtomicU64,
+    resumed_streams: AtomicU64,
+    superseded: AtomicBool,
+    stopping: AtomicBool,
+    stop: Notify,
+}
+
+impl Notices for Arc<Seen> {
+    fn notice(&self, notice: Notice) {
+        match notice {
+            Notice::Up { resumed } => {
+                tracing::info!(resumed, "link is up");
+                *lock(&self.up_since) = Some(SystemTime::now());
+                *lock(&self.last_error) = None;
+                self.superseded.store(false, Ordering::Relaxed);
+                self.up.send_replace(true);
+            }
+            Notice::Down(why) => {
+                tracing::warn!(?why, "link is down");
+                *lock(&self.up_since) = None;
+                self.up.send_replace(false);
+            }
+            Notice::Superseded => {
+                tracing::error!("another machine uses this identity; not dialling for 5 minutes");
+                self.superseded.store(true, Ordering::Relaxed);
+            }
+            Notice::Fault(text) => {
+                tracing::warn!(fault = %text, "link fault");
+                *lock(&self.last_error) = Some(text);
+            }
+            Notice::Catalog(_) | Notice::Load(_) => {}
+        }
     }
-    pub fn set_catalog(&self, models: Vec<ModelInfo>) { todo!() }
-    pub fn set_load(&self, load: Load) { todo!() }
-    /// Refuse new streams and say so; running ones live on.
-    pub fn drain(&self) { todo!() }
-    /// Close the sockets and end the driver future.
-    pub fn shutdown(&self) { todo!() }
+}
+
+impl EdgeLink {
+    /// The handle, the future that runs the link until [`Self::shutdown`] (spawn it once), and the
+    /// incoming requests.
+    pub fn new(
+        config: EdgeLinkConfig,
+    ) -> (
+        Self,
+        impl Future<Output = ()> + Send + 'static,
+        mpsc::Receiver<Incoming>,
+    ) {
+        let (sender, incoming) = mpsc::channel(INCOMING_CAPACITY);
+        let rng = rand::rngs::StdRng::from_rng(&mut rand::rng());
+        let seen = Arc::new(Seen {
+            up: watch::Sender::new(false),
+            up_since: Mutex::default(),
+            last_error: Mutex::default(),
+            losses: AtomicU64::default(),
+            resumed_streams: AtomicU64::default(),
+            superseded: AtomicBool::default(),
+            stopping: AtomicBool::default(),
+            stop: Notify::new(),
+        });
+        let link = Link::edge(config.wire.clone(), rng, now());
+        let shared = Shared::new(link, Some(sender), |_| Box::new(Arc::clone(&seen)));
+        let handle = Self { shared, seen };
+        let driver = drive(handle.clone(), config);
+        (handle, driver, incoming)
+    }
+
+    /// States the models; sent now if they changed and after every welcome.
+    pub fn set_catalog(&self, models: Vec<ModelInfo>) {
+        self.shared
+            .with(|core, now| core.link.set_catalog(now, models));
+    }
+
+    /// States the load; the link limits how often it is sent.
+    pub fn set_load(&self, load: Load) {
+        self.shared.with(|core, now| core.link.set_load(now, load));
+    }
+
+    /// Refuses new streams and says so; running ones live on.
+    pub fn drain(&self) {
+        self.shared.with(|core, now| core.link.drain(now));
+    }
+
+    /// Closes the sockets and ends the driver future.
+    pub fn shutdown(&self) {
+        self.seen.stopping.store(true, Ordering::Relaxed);
+        self.seen.stop.notify_one();
+    }
+
     /// Make-before-break replacement of all connections (new certificate).
-    pub fn rotate(&self) { todo!() }
-    /// Dial at once, whatever the backoff says.
-    pub fn reconnect_now(&self) { todo!() }
-    pub fn status(&self) -> EdgeLinkStatus { todo!() }
+    pub fn rotate(&self) {
+        self.shared.with(|core, now| core.link.rotate(now));
+    }
+
+    /// Dials at once, whatever the backoff says.
+    pub fn reconnect_now(&self) {
+        self.shared.with(|core, now| core.link.reconnect_now(now));
+    }
+
+    /// The present state.
+    #[must_use]
+    pub fn status(&self) -> EdgeLinkStatus {
+        let status = self.shared.peek(|core| core.link.status());
+        EdgeLinkStatus {
+            connections: status.connections,
+            streams: status.streams,
+            up_since: *lock(&self.seen.up_since),
+            return_path: status.return_path.map(wall_clock),
+            rtt: status.rtt,
+            losses: self.seen.losses.load(Ordering::Relaxed),
+            resumed_streams: self.seen.resumed_streams.load(Ordering::Relaxed),
+            last_error: lock(&self.seen.last_error).clone(),
+            superseded: self.seen.superseded.load(Ordering::Relaxed),
+        }
+    }
+
     /// Changes whenever the link goes up or down.
-    pub fn watch(&self) -> watch::Receiver<bool> { todo!() }
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<bool> {
+        self.seen.up.subscribe()
+    }
+
+    async fn connection(&self, config: &EdgeLinkConfig, id: ConnId) {
+        match dial::dial(&config.url, config.tls.load_full()).await {
+            Ok(socket) => {
+                let wanted = pump::run(&self.shared, id, socket).await;
+                if !wanted {
+                    let streams = self.shared.peek(|core| core.link.status().streams);
+                    self.seen.losses.fetch_add(1, Ordering::Relaxed);
+                    self.seen
+                        .resumed_streams
+                        .fetch_add(streams as u64, Ordering::Relaxed);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(error = %error.sentence, "dial failed");
+                *lock(&self.seen.last_error) = Some(error.sentence);
+                self.shared.with(|core, now| {
+                    core.link
+                        .handle_input(now, Input::DialFailed(id, error.failure));
+                });
+            }
+        }
+    }
+}
+
+/// The one link task: dials, connections and timers.
+async fn drive(link: EdgeLink, config: EdgeLinkConfig) {
+    let mut connections = FuturesUnordered::new();
+    let timers = link.shared.run_timers(|_, _| false);
+    tokio::pin!(timers);
+    loop {
+        let wanted = link.shared.dial.notified();
+        let dials = link.shared.with(|core, _| std::mem::take(&mut core.dials));
+        for id in dials {
+            connections.push(link.connection(&config, id));
+        }
+        tokio::select! {
+            biased;
+            () = link.seen.stop.notified() => break,
+            () = wanted => {}
+            Some(()) = connections.next(), if !connections.is_empty() => {}
+            () = &mut timers => break,
+        }
+    }
+    let open = link
+        .shared
+        .peek(|core| core.conns.keys().copied().collect::<Vec<_>>());
+    link.shared.with(|core, _| {
+        for id in &open {
+            if let Some(conn) = core.conns.get_mut(id) {
+                conn.close = Some((1000, "shutting down"));
+            }
+        }
+    });
+    let closing = async { while connections.next().await.is_some() {} };
+    if tokio::time::timeout(causeway_wire::limits::CLOSE_TIMEOUT, closing)
+        .await
+        .is_err()
+    {
+        tracing::debug!("the relay did not answer our close in time");
+    }
+}
+
+/// What an instant of the monotonic clock was on the wall's.
+fn wall_clock(instant: Instant) -> SystemTime {
+    SystemTime::now()
+        .checked_sub(now().saturating_duration_since(instant))
+        .unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
