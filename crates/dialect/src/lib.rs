@@ -7,3 +7,4 @@ pub mod envelope;
 pub mod error;
 pub mod model;
 pub mod route;
+mod tail;
