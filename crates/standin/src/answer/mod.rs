@@ -1,0 +1,247 @@
+//! One answer: the wait for its slot and first token, then one write a token.
+//!
+//! Invariants: headers go out with the first token, never before, as with Ollama; tokens come on a
+//! fixed schedule from the first one, so delays do not add up; every token is flushed by itself.
+//! Absent: what the bytes look like; each dialect's file in this folder knows that.
+
+mod anthropic;
+mod json;
+mod native;
+mod openai;
+mod responses;
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use http_body::Frame;
+use tokio::time::Sleep;
+
+use crate::config::{Fault, Pace};
+use crate::slots::Run;
+use crate::text;
+
+pub(crate) use anthropic::Anthropic;
+pub(crate) use json::{rfc3339, string, unix};
+pub(crate) use native::{Chat, Generate, quiet};
+pub(crate) use openai::{Completion, OpenAiChat};
+pub(crate) use responses::Responses;
+
+/// A dialect's bytes for one answer.
+pub(crate) trait Encode: Send {
+    /// Content type, streamed or whole.
+    fn content_type(&self, stream: bool) -> &'static str;
+    /// Token `index`; number 0 also opens the stream.
+    fn token(&mut self, out: &mut BytesMut, index: u32, text: &str);
+    /// The end of a stream.
+    fn finish(&mut self, out: &mut BytesMut, stats: &Stats);
+    /// The whole answer in one object.
+    fn whole(&mut self, out: &mut BytesMut, text: &str, stats: &Stats);
+}
+
+/// What an answer says about itself at its end.
+#[derive(Clone, Copy)]
+pub(crate) struct Stats {
+    pub(crate) total: Duration,
+    pub(crate) load: Duration,
+    pub(crate) prefill: Duration,
+    pub(crate) eval: Duration,
+    pub(crate) prompt_tokens: usize,
+    pub(crate) tokens: u32,
+    pub(crate) limited: bool,
+}
+
+/// What is to be said, and the clock readings so far.
+pub(crate) struct Plan {
+    pub(crate) run: Run,
+    pub(crate) pace: Pace,
+    /// The caller set `pace.tokens`.
+    pub(crate) limited: bool,
+    pub(crate) prompt_tokens: usize,
+    pub(crate) came: Instant,
+    pub(crate) load: Duration,
+    /// Slot and model were there.
+    pub(crate) begun: Instant,
+}
+
+impl Plan {
+    fn stats(&self, first: Instant) -> Stats {
+        let now = Instant::now();
+        Stats {
+            total: now - self.came,
+            load: self.load,
+            prefill: first - self.begun,
+            eval: now - first,
+            prompt_tokens: self.prompt_tokens,
+            tokens: self.pace.tokens,
+            limited: self.limited,
+        }
+    }
+
+    /// Waits until the first token is there.
+    pub(crate) async fn first_token(self, encode: Box<dyn Encode>) -> Answer {
+        if !self.pace.first_token.is_zero() {
+            tokio::time::sleep(self.pace.first_token).await;
+        }
+        if self.run.fault == Some(Fault::SilentAfter(0)) {
+            std::future::pending::<()>().await;
+        }
+        let digest = self.run.observations.digests().then_some(text::OFFSET);
+        Answer { first: Instant::now(), plan: self, encode, wait: Wait::Nothing, step: Step::Tokens, digest }
+    }
+
+    /// Waits until everything is there and writes one object.
+    pub(crate) async fn whole(mut self, mut encode: Box<dyn Encode>) -> Bytes {
+        if !self.pace.first_token.is_zero() {
+            tokio::time::sleep(self.pace.first_token).await;
+        }
+        let first = Instant::now();
+        let rest = self.pace.gap * self.pace.tokens.saturating_sub(1);
+        if !rest.is_zero() {
+            tokio::time::sleep(rest).await;
+        }
+        if matches!(self.run.fault, Some(Fault::SilentAfter(_))) {
+            std::future::pending::<()>().await;
+        }
+        self.run.tokens = self.pace.tokens;
+        let mut out = BytesMut::with_capacity(512 + 8 * usize::try_from(self.pace.tokens).unwrap_or(0));
+        encode.whole(&mut out, &text::answer(self.run.seed, self.pace.tokens), &self.stats(first));
+        if self.run.observations.digests() {
+            self.run.observations.sent(self.run.seed, text::digest(text::OFFSET, &out));
+        }
+        self.run.finish();
+        out.freeze()
+    }
+}
+
+/// Where a stream stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Tokens,
+    Ended,
+}
+
+/// What the next frame waits for.
+enum Wait {
+    Nothing,
+    /// One turn of the runtime, in which hyper writes what it has.
+    Turn,
+    Until(Pin<Box<Sleep>>),
+}
+
+/// A streamed answer, as hyper's body.
+pub(crate) struct Answer {
+    plan: Plan,
+    encode: Box<dyn Encode>,
+    first: Instant,
+    wait: Wait,
+    step: Step,
+    digest: Option<u64>,
+}
+
+impl http_body::Body for Answer {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        if self.step == Step::Ended {
+            return Poll::Ready(None);
+        }
+        match &mut self.wait {
+            Wait::Nothing => {}
+            Wait::Turn => {
+                self.wait = Wait::Nothing;
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Wait::Until(timer) => {
+                if timer.as_mut().poll(context).is_pending() {
+                    return Poll::Pending;
+                }
+                self.wait = Wait::Nothing;
+            }
+        }
+        let sent = self.plan.run.tokens;
+        let mut out = BytesMut::with_capacity(256);
+        match self.fault_at(sent, &mut out, context) {
+            Turn::Go => {}
+            Turn::Stop(poll) => return poll,
+        }
+        if sent < self.plan.pace.tokens {
+            let text = text::token(self.plan.run.seed, sent);
+            self.encode.token(&mut out, sent, &text);
+            self.plan.run.tokens = sent + 1;
+            self.schedule(sent + 1);
+        } else {
+            let stats = self.plan.stats(self.first);
+            self.encode.finish(&mut out, &stats);
+            self.end();
+        }
+        if let Some(digest) = self.digest {
+            let digest = text::digest(digest, &out);
+            self.digest = Some(digest);
+            if self.step == Step::Ended {
+                self.plan.run.observations.sent(self.plan.run.seed, digest);
+            }
+        }
+        Poll::Ready(Some(Ok(Frame::data(out.freeze()))))
+    }
+}
+
+enum Turn {
+    Go,
+    Stop(Poll<Option<Result<Frame<Bytes>, io::Error>>>),
+}
+
+impl Answer {
+    /// When the next frame is due. The end follows the last token at once; between tokens even a
+    /// gap of zero gives hyper one turn, so that it writes what it has.
+    fn schedule(&mut self, next: u32) {
+        let gap = self.plan.pace.gap;
+        self.wait = if gap.is_zero() || next >= self.plan.pace.tokens {
+            Wait::Turn
+        } else {
+            Wait::Until(Box::pin(tokio::time::sleep_until((self.first + gap * next).into())))
+        };
+    }
+
+    fn end(&mut self) {
+        self.step = Step::Ended;
+        self.plan.run.finish();
+    }
+
+    fn fault_at(&mut self, sent: u32, out: &mut BytesMut, context: &mut Context<'_>) -> Turn {
+        match self.plan.run.fault {
+            Some(Fault::DieAfter(at)) if sent >= at => {
+                self.end();
+                Turn::Stop(Poll::Ready(Some(Err(io::Error::other("the stand-in dies on demand")))))
+            }
+            Some(Fault::ErrorAfter(at)) if sent >= at => {
+                out.extend_from_slice(b"{\"error\":\"an error was encountered while running the model\"}\n");
+                self.end();
+                Turn::Stop(Poll::Ready(Some(Ok(Frame::data(out.split().freeze())))))
+            }
+            Some(Fault::EndAfter(at)) if sent >= at => {
+                self.end();
+                Turn::Stop(Poll::Ready(None))
+            }
+            Some(Fault::SilentAfter(at)) if sent >= at => Turn::Stop(Poll::Pending),
+            Some(Fault::EndlessLine) => {
+                if sent == 0 {
+                    self.plan.run.tokens = 1;
+                    out.extend_from_slice(b"{\"model\":\"");
+                }
+                out.extend_from_slice(&[b'x'; 16_384]);
+                context.waker().wake_by_ref();
+                Turn::Stop(Poll::Ready(Some(Ok(Frame::data(out.split().freeze())))))
+            }
+            _ => Turn::Go,
+        }
+    }
+}

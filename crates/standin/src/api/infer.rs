@@ -1,0 +1,158 @@
+//! Chat and completion in all dialects: checks in Ollama's order, then a slot, then the answer.
+//!
+//! Invariant: nothing of an answer, not even its headers, is sent before the first token is there.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Response, StatusCode};
+use http_body_util::Either;
+
+use super::ask::Ask;
+use super::{Dialect, JSON, Refusal, Reply, error, find, next_id, text};
+use crate::answer::{Anthropic, Chat, Completion, Encode, Generate, OpenAiChat, Plan, Responses, quiet, unix};
+use crate::config::{Fault, Pace};
+use crate::server::Shared;
+use crate::slots::Slots;
+use crate::text::seed;
+
+fn dialect(path: &str) -> Dialect {
+    match path {
+        "/v1/messages" => Dialect::Anthropic,
+        _ if path.starts_with("/v1/") => Dialect::OpenAi,
+        _ => Dialect::Ollama,
+    }
+}
+
+/// Answers an inference request.
+pub(super) async fn infer(shared: &Arc<Shared>, path: &str, body: &Bytes) -> Reply {
+    let came = Instant::now();
+    let dialect = dialect(path);
+    match prepare(shared, path, dialect, body) {
+        Ok(Ready::Quiet(object)) => text(StatusCode::OK, JSON, object),
+        Ok(Ready::Run(ask, slots, pace)) => run(shared, path, dialect, came, *ask, &slots, pace).await,
+        Err((status, words)) => error(dialect, status, &words),
+    }
+}
+
+enum Ready {
+    /// Answered without running.
+    Quiet(String),
+    Run(Box<Ask>, Arc<Slots>, Pace),
+}
+
+fn bad(words: impl Into<String>) -> Refusal {
+    (StatusCode::BAD_REQUEST, words.into())
+}
+
+fn prepare(shared: &Shared, path: &str, dialect: Dialect, body: &[u8]) -> Result<Ready, Refusal> {
+    let ask = Ask::parse(body)?;
+    if path == "/v1/chat/completions" && ask.messages.as_ref().is_none_or(Vec::is_empty) {
+        return Err(bad("[] is too short - 'messages'"));
+    }
+    if dialect == Dialect::Anthropic && ask.max_tokens.unwrap_or(0) <= 0 {
+        return Err(bad("max_tokens is required and must be positive"));
+    }
+    let slots = find(shared, ask.model.as_deref(), false)?;
+    let limit = ask.limit()?;
+    let short = format!("registry.ollama.ai/library/{}", slots.model.name);
+    if !ask.tools.is_empty() && !slots.model.tools {
+        return Err(bad(format!("{short} does not support tools")));
+    }
+    if ask.suffix.as_ref().is_some_and(|suffix| !suffix.is_empty()) {
+        return Err(bad(format!("{short} does not support insert")));
+    }
+    if dialect == Dialect::Ollama && !ask.think.is_null() && ask.think != false {
+        return Err(bad(format!("\"{}\" does not support thinking", slots.model.name)));
+    }
+    if ask.truncate == Some(false) && ask.prompt_tokens() > slots.model.context {
+        return Err(bad("the input length exceeds the context length"));
+    }
+    if let Some(object) = without_prompt(path, &ask, &slots) {
+        return Ok(Ready::Quiet(object));
+    }
+    let pace = Pace { tokens: limit.unwrap_or(slots.pace.tokens).max(1), ..slots.pace };
+    Ok(Ready::Run(Box::new(ask), slots, pace))
+}
+
+/// Native requests without a prompt load or unload the model.
+fn without_prompt(path: &str, ask: &Ask, slots: &Slots) -> Option<String> {
+    let chat = path == "/api/chat";
+    let empty = if chat {
+        ask.messages.as_ref().is_none_or(Vec::is_empty)
+    } else {
+        path == "/api/generate" && ask.prompt.as_ref().is_none_or(String::is_empty)
+    };
+    if !empty {
+        return None;
+    }
+    let reason = if ask.unloads() {
+        slots.unload();
+        "unload"
+    } else {
+        slots.preload();
+        "load"
+    };
+    let name = ask.model.as_deref().unwrap_or_default();
+    Some(quiet(name, chat, reason))
+}
+
+async fn run(
+    shared: &Arc<Shared>,
+    path: &str,
+    dialect: Dialect,
+    came: Instant,
+    ask: Ask,
+    slots: &Arc<Slots>,
+    pace: Pace,
+) -> Reply {
+    let limited = ask.limit().is_ok_and(|limit| limit.is_some());
+    let stream = ask.stream.unwrap_or(dialect == Dialect::Ollama);
+    let prompt_tokens = ask.prompt_tokens();
+    let mut run = slots.run(seed(&ask.prompt_text()), shared.fault(), &shared.observations).await;
+    let load = slots.load().await;
+    match &run.fault {
+        Some(Fault::Status(status, words)) => {
+            let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            let reply = error(dialect, status, words);
+            run.finish();
+            return reply;
+        }
+        Some(Fault::Refuse) => {
+            run.finish();
+            return text(StatusCode::FORBIDDEN, "text/plain", "");
+        }
+        _ => {}
+    }
+    let plan = Plan { run, pace, limited, prompt_tokens, came, load, begun: Instant::now() };
+    let encode = encoder(path, ask, prompt_tokens, limited.then_some(pace.tokens));
+    let content_type = HeaderValue::from_static(encode.content_type(stream));
+    let mut reply = if stream {
+        Response::new(Either::Right(plan.first_token(encode).await))
+    } else {
+        Response::new(Either::Left(plan.whole(encode).await.into()))
+    };
+    reply.headers_mut().insert(CONTENT_TYPE, content_type);
+    if stream && matches!(path, "/v1/messages" | "/v1/responses") {
+        reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    }
+    reply
+}
+
+fn encoder(path: &str, ask: Ask, prompt_tokens: usize, limit: Option<u32>) -> Box<dyn Encode> {
+    let model = ask.model.unwrap_or_default();
+    let (id, created) = (next_id(), unix(SystemTime::now()));
+    let usage = ask.stream_options.include_usage;
+    match path {
+        "/api/chat" => Box::new(Chat { model }),
+        "/api/generate" => Box::new(Generate { model, raw: ask.raw }),
+        "/v1/completions" => Box::new(Completion { id, created, model, usage }),
+        "/v1/messages" => Box::new(Anthropic { id, model, prompt_tokens }),
+        "/v1/responses" => {
+            Box::new(Responses { id, created, model, limit, sequence: 0, text: String::new() })
+        }
+        _ => Box::new(OpenAiChat { id, created, model, usage }),
+    }
+}

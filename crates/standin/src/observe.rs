@@ -1,0 +1,137 @@
+//! What the stand-in saw: requests, cancels, how many at once, digests of answers.
+//!
+//! Invariants: every store is bounded; recording a request is off unless asked for.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use bytes::Bytes;
+
+/// Cancels and digests kept: 100,000 of them take under 10 MB, and no run here has more.
+const KEPT: usize = 100_000;
+
+/// A client that left before its answer was whole.
+#[derive(Clone, Copy, Debug)]
+pub struct Cancel {
+    /// When the stand-in noticed.
+    pub at: Instant,
+    /// [`crate::text::seed`] of its prompt.
+    pub seed: u64,
+    /// Tokens produced until then; 0 while it waited for a slot or the first token.
+    pub tokens: u32,
+}
+
+/// A request as it came in.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// When its body was complete.
+    pub at: Instant,
+    /// Method.
+    pub method: String,
+    /// Path and query.
+    pub target: String,
+    /// Headers in order, names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// Body.
+    pub body: Bytes,
+}
+
+/// Shared by all connections.
+#[derive(Default)]
+pub(crate) struct Observations {
+    record: usize,
+    digest: bool,
+    in_flight: AtomicUsize,
+    max_in_flight: AtomicUsize,
+    served: AtomicUsize,
+    cancels: Mutex<VecDeque<Cancel>>,
+    requests: Mutex<VecDeque<Seen>>,
+    digests: Mutex<HashMap<u64, u64>>,
+}
+
+impl Observations {
+    pub(crate) fn new(record: usize, digest: bool) -> Self {
+        Self { record, digest, ..Self::default() }
+    }
+
+    pub(crate) fn records(&self) -> bool {
+        self.record > 0
+    }
+
+    pub(crate) fn request(&self, seen: Seen) {
+        let mut requests = lock(&self.requests);
+        if requests.len() >= self.record {
+            requests.pop_front();
+        }
+        requests.push_back(seen);
+    }
+
+    pub(crate) fn enter(&self) {
+        let now = self.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
+        self.max_in_flight.fetch_max(now, Ordering::Relaxed);
+    }
+
+    /// The other end of [`Self::enter`]; `cancel` if the client left first.
+    pub(crate) fn leave(&self, cancel: Option<Cancel>) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        let Some(cancel) = cancel else {
+            self.served.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        let mut cancels = lock(&self.cancels);
+        if cancels.len() >= KEPT {
+            cancels.pop_front();
+        }
+        cancels.push_back(cancel);
+    }
+
+    pub(crate) fn digests(&self) -> bool {
+        self.digest
+    }
+
+    pub(crate) fn sent(&self, seed: u64, digest: u64) {
+        let mut digests = lock(&self.digests);
+        if digests.len() >= KEPT {
+            digests.clear();
+        }
+        digests.insert(seed, digest);
+    }
+
+    pub(crate) fn take_digest(&self, seed: u64) -> Option<u64> {
+        lock(&self.digests).remove(&seed)
+    }
+
+    pub(crate) fn cancels(&self) -> Vec<Cancel> {
+        lock(&self.cancels).iter().copied().collect()
+    }
+
+    pub(crate) fn requests(&self) -> Vec<Seen> {
+        lock(&self.requests).iter().cloned().collect()
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn max_in_flight(&self) -> usize {
+        self.max_in_flight.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn served(&self) -> usize {
+        self.served.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn clear(&self) {
+        lock(&self.cancels).clear();
+        lock(&self.requests).clear();
+        lock(&self.digests).clear();
+        self.max_in_flight.store(self.in_flight(), Ordering::Relaxed);
+    }
+}
+
+/// A panic elsewhere leaves only finished entries behind, so the store stays usable.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

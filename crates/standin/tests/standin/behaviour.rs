@@ -1,0 +1,111 @@
+//! Waits, cancels, faults and what can be observed of them.
+
+use std::time::{Duration, Instant};
+
+use causeway_standin::{Config, Fault, Model, Running, Standin, text};
+use crate::common::{open, post, send};
+use tokio::io::AsyncReadExt;
+
+const CHAT: &str = r#"{"model":"standin","messages":[{"role":"user","content":"hello"}]}"#;
+
+async fn slow(gap: Duration) -> Running {
+    let models = vec![Model::named("standin").paced(10_000, Duration::ZERO, gap)];
+    Standin::spawn(Config { models, digest: true, ..Config::default() }).await.unwrap()
+}
+
+async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < Duration::from_secs(5), "{what}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_midway_frees_its_slot_and_is_seen() {
+    let standin = slow(Duration::from_millis(5)).await;
+    let mut stream = open(standin.addr(), "POST", "/api/chat", "", CHAT).await;
+    let mut some = [0; 1024];
+    assert!(stream.read(&mut some).await.unwrap() > 0);
+    assert_eq!(standin.slots_in_use("standin"), 1);
+    drop(stream);
+    until("the cancel is seen", || standin.cancels().len() == 1).await;
+    let cancel = standin.cancels()[0];
+    assert_eq!(cancel.seed, text::seed("hello"));
+    assert!(cancel.tokens >= 1 && cancel.tokens < 10_000);
+    assert_eq!((standin.slots_in_use("standin"), standin.in_flight()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_request_beyond_the_slots_waits_without_a_byte_and_may_leave() {
+    let standin = slow(Duration::from_millis(5)).await;
+    let mut first = open(standin.addr(), "POST", "/api/chat", "", CHAT).await;
+    let mut some = [0; 1024];
+    assert!(first.read(&mut some).await.unwrap() > 0);
+    let mut second = open(standin.addr(), "POST", "/api/chat", "", CHAT).await;
+    until("both are here", || standin.in_flight() == 2).await;
+    let silence = tokio::time::timeout(Duration::from_millis(50), second.read(&mut some)).await;
+    assert!(silence.is_err());
+    drop(second);
+    until("the waiting one is seen to leave", || standin.cancels().len() == 1).await;
+    assert_eq!(standin.cancels()[0].tokens, 0);
+    assert_eq!(standin.max_in_flight(), 2);
+}
+
+#[tokio::test]
+async fn the_digest_of_an_answer_is_that_of_its_bytes() {
+    let standin = Standin::spawn(Config { digest: true, ..Config::default() }).await.unwrap();
+    let answer = post(standin.addr(), "/api/chat", CHAT).await;
+    let expected = text::digest(text::OFFSET, answer.body.as_bytes());
+    assert_eq!(standin.take_digest(text::seed("hello")), Some(expected));
+    assert_eq!(standin.served(), 1);
+}
+
+#[tokio::test]
+async fn faults_happen_on_demand_and_only_as_often_as_asked() {
+    let standin = Standin::spawn(Config::default()).await.unwrap();
+    standin.fail_next(1, Fault::Status(500, "model runner has unexpectedly stopped".to_owned()));
+    let failed = post(standin.addr(), "/api/chat", CHAT).await;
+    assert_eq!(failed.status(), "500");
+    assert_eq!(failed.body, r#"{"error":"model runner has unexpectedly stopped"}"#);
+    standin.fail_next(1, Fault::DieAfter(3));
+    let dead = open(standin.addr(), "POST", "/api/chat", "", CHAT).await;
+    let mut raw = Vec::new();
+    let mut dead = dead;
+    let _ = dead.read_to_end(&mut raw).await;
+    let raw = String::from_utf8(raw).unwrap();
+    assert!(raw.matches("\"done\":false").count() == 3 && !raw.ends_with("0\r\n\r\n"));
+    standin.fail_next(1, Fault::EndAfter(2));
+    assert_eq!(post(standin.addr(), "/api/chat", CHAT).await.lines().len(), 2);
+    standin.fail_next(1, Fault::ErrorAfter(2));
+    let lines = post(standin.addr(), "/api/chat", CHAT).await.lines();
+    assert!(lines[2]["error"].is_string());
+    standin.fail_next(1, Fault::Refuse);
+    assert_eq!(post(standin.addr(), "/api/chat", CHAT).await.status(), "403");
+    assert_eq!(post(standin.addr(), "/api/chat", CHAT).await.lines().len(), 17);
+    assert!(standin.cancels().is_empty());
+}
+
+#[tokio::test]
+async fn an_endless_line_grows_until_the_client_leaves() {
+    let models = vec![Model::named("standin").failing(Fault::EndlessLine)];
+    let standin = Standin::spawn(Config { models, ..Config::default() }).await.unwrap();
+    let mut stream = open(standin.addr(), "POST", "/api/chat", "", CHAT).await;
+    let mut buffer = vec![0; 1 << 20];
+    stream.read_exact(&mut buffer).await.unwrap();
+    drop(stream);
+    until("the cancel is seen", || standin.cancels().len() == 1).await;
+}
+
+#[tokio::test]
+async fn requests_are_kept_with_headers_and_body_when_asked_for() {
+    let standin = Standin::spawn(Config { record: 2, ..Config::default() }).await.unwrap();
+    for _ in 0..3 {
+        send(standin.addr(), "POST", "/api/chat?x=1", "authorization: Bearer canary\r\n", CHAT).await;
+    }
+    let seen = standin.requests();
+    assert_eq!(seen.len(), 2);
+    assert_eq!((seen[0].method.as_str(), seen[0].target.as_str()), ("POST", "/api/chat?x=1"));
+    assert!(seen[0].headers.iter().any(|(name, value)| name == "authorization" && value == "Bearer canary"));
+    assert_eq!(seen[0].body, CHAT.as_bytes());
+}

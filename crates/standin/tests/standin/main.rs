@@ -1,0 +1,8 @@
+//! The stand-in from outside, over real sockets.
+
+#[cfg(test)]
+mod behaviour;
+#[cfg(test)]
+mod common;
+#[cfg(test)]
+mod shapes;
