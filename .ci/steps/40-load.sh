@@ -1,0 +1,8 @@
+# The load tool runs and every byte is right; its figures here are a look, not a judgement
+# (docs/performance.md has the measured table).
+# limit: 900 s
+set -euo pipefail
+source "$(dirname "$0")/../lib.sh"
+
+grep -rqs causeway-load "$ROOT/tests/Cargo.toml" || skip "the load tool is not there yet"
+time cargo run --release --locked -p causeway-tests --bin causeway-load -- compare --quick
