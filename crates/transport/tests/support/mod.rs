@@ -207,7 +207,9 @@ pub(crate) async fn drain(stream: &mut RequestStream) -> (Vec<u8>, Received) {
             match stream.recv().await {
                 Received::Head(_) => {}
                 Received::Data(bytes) => body.extend_from_slice(&bytes),
-                terminal => return (body, terminal),
+                terminal @ (Received::End(_) | Received::Failed(_) | Received::Cancelled(_)) => {
+                    return (body, terminal);
+                }
             }
         }
     })
