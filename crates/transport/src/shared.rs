@@ -46,6 +46,9 @@ pub(crate) enum Terminal {
 #[derive(Debug, Default)]
 pub(crate) struct Slot {
     pub(crate) head: Option<Head>,
+    /// Edge: the request's body is whole. Not terminal: the answer is still to be sent, and a
+    /// cancel may still come.
+    pub(crate) body_end: bool,
     pub(crate) terminal: Option<Terminal>,
     pub(crate) receiver: Option<Waker>,
     pub(crate) sender: Option<Waker>,
@@ -262,10 +265,12 @@ impl Shared {
 }
 
 fn stream_event(core: &mut Core, id: StreamId, event: StreamEvent) {
+    let is_edge = core.incoming.is_some();
     let Some(slot) = core.slots.get_mut(&id) else {
         return;
     };
     match event {
+        StreamEvent::End(_) if is_edge => slot.body_end = true,
         StreamEvent::Head(head) => slot.head = Some(head),
         StreamEvent::Readable => {}
         StreamEvent::Writable => {

@@ -21,7 +21,8 @@ pub struct Incoming {
     pub stream: RequestStream,
 }
 
-/// What a stream received. After a terminal one (`End`, `Failed`, `Cancelled`) nothing new follows.
+/// What a stream received. After a terminal one (`Failed`, `Cancelled`, and `End` at the relay)
+/// nothing new follows.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Received {
     /// Status and headers (relay only).
@@ -62,7 +63,8 @@ impl RequestStream {
     }
 
     /// The next thing received. Data comes before the `End` or `Failed` that followed it;
-    /// `Cancelled` overtakes unread data. After a terminal event that event is repeated.
+    /// `Cancelled` overtakes unread data. After a terminal event that event is repeated; at the
+    /// edge `End` is only the request body's, comes once, and `Cancelled` or `Failed` may follow.
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Received> {
         let Some(shared) = &self.shared else {
             return Poll::Pending;
@@ -84,6 +86,9 @@ impl RequestStream {
             match &slot.terminal {
                 Some(Terminal::End(outcome)) => Poll::Ready(Received::End(outcome.clone())),
                 Some(Terminal::Failed(failure)) => Poll::Ready(Received::Failed(failure.clone())),
+                Some(Terminal::Cancelled(_)) | None if std::mem::take(&mut slot.body_end) => {
+                    Poll::Ready(Received::End(None))
+                }
                 Some(Terminal::Cancelled(_)) | None => {
                     slot.receiver = Some(cx.waker().clone());
                     Poll::Pending
