@@ -3,12 +3,28 @@
 //! Randomness and time come in as arguments; nothing here draws either.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::str::FromStr;
 
+use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Crockford's base 32, the alphabet of ULIDs (<https://github.com/ulid/spec>).
 const CROCKFORD: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+
+/// The alphabet turned round: a character's value, or [`NO_DIGIT`]. An id is read once a frame.
+const VALUES: [u8; 256] = {
+    let mut values = [NO_DIGIT; 256];
+    let mut value: u8 = 0;
+    while value < 32 {
+        values[CROCKFORD[value as usize] as usize] = value;
+        value += 1;
+    }
+    values
+};
+
+/// Marks a byte outside the alphabet.
+const NO_DIGIT: u8 = 0xFF;
 
 /// One request. A ULID chosen by the relay: 48 bits of Unix milliseconds, 80 random bits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -44,11 +60,11 @@ impl FromStr for StreamId {
         }
         let mut value = 0_u128;
         for character in text.bytes() {
-            let index = CROCKFORD
-                .iter()
-                .position(|&known| known == character)
-                .ok_or(ParseIdError { expected: "a ULID of 26 characters" })?;
-            value = (value << 5) | index as u128;
+            let index = VALUES[usize::from(character)];
+            if index == NO_DIGIT {
+                return Err(ParseIdError { expected: "a ULID of 26 characters" });
+            }
+            value = (value << 5) | u128::from(index);
         }
         Ok(Self(value))
     }
@@ -99,6 +115,21 @@ pub struct ParseIdError {
     expected: &'static str,
 }
 
+/// Reads an id from a text without copying it first.
+struct FromText<T>(PhantomData<T>);
+
+impl<T: FromStr<Err = ParseIdError>> Visitor<'_> for FromText<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an id as text")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
+}
+
 macro_rules! text_form {
     ($type:ty) => {
         impl fmt::Debug for $type {
@@ -113,8 +144,7 @@ macro_rules! text_form {
         }
         impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-                text.parse().map_err(serde::de::Error::custom)
+                deserializer.deserialize_str(FromText(PhantomData))
             }
         }
     };

@@ -27,4 +27,4 @@ pub use frame::*;
 pub use ids::{ConnId, InstanceId, ParseIdError, StreamId};
 pub use limits::Limits;
 pub use link::{DialFailure, Down, EdgeConfig, Event, Input, Link, OpenRefused, RelayConfig, Status};
-pub use stream::{SendRefused, Stream, StreamEvent};
+pub use stream::{Gone, SendRefused, Stream, StreamEvent, Windows};

@@ -1,204 +1,331 @@
 //! An edge's presence at a relay: connections, liveness, catalog, load, and its streams.
+//!
+//! This file is the public face: the five verbs and the application's. `conns.rs` has what both
+//! ends do with connections, `edge.rs` and `relay.rs` what one of them does, `streams.rs` the
+//! frames of streams and their table. Invariants: a stream belongs to one pair of instances and
+//! may live on any connection between them; control overtakes data; every queue is bounded.
 
-use std::time::{Duration, Instant};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
 
 use bytes::Bytes;
 use rand::rngs::StdRng;
 
+mod catalog;
+mod conn;
+mod conns;
+mod dialer;
+mod edge;
+mod liveness;
+mod load;
+mod orphans;
+mod relay;
+mod streams;
+mod table;
+mod timers;
+mod tombs;
+mod types;
+
+pub use types::{DialFailure, Down, EdgeConfig, Event, Input, OpenRefused, RelayConfig, Status};
+
+use conn::{Conn, State};
+use edge::EdgeEnd;
+use relay::RelayEnd;
+use table::Table;
+use timers::{Key, Timers};
+
+use crate::limits::{LOW_ROOM, TOTAL_BUFFER};
 use crate::{
-    Backend, ConnId, Failure, Head, Hello, InstanceId, Limits, Load, ModelInfo, Open, Outcome,
-    SendRefused, StreamEvent, StreamId,
+    ConnId, Failure, Head, Hello, InstanceId, Limits, Load, ModelInfo, Open, Outcome, SendRefused,
+    StreamId, encode,
 };
 
-/// What an edge says of itself.
-#[derive(Clone, Debug)]
-pub struct EdgeConfig {
-    /// Edge name, as in its certificate.
-    pub edge: String,
-    /// This run.
-    pub instance: InstanceId,
-    /// Software version, for people.
-    pub software: String,
-    /// Connections wanted, 1 to 4; the relay's `max_connections` may lower it.
-    pub connections: u8,
-    /// Streams taken at once, count.
-    pub max_streams: u32,
-    /// Most open backends this edge's configuration allows.
-    pub ceiling: Vec<Backend>,
-}
-
-/// What a relay says of itself.
-#[derive(Clone, Debug)]
-pub struct RelayConfig {
-    /// This run.
-    pub instance: InstanceId,
-    /// Software version, for people.
-    pub software: String,
-    /// Stated in `welcome`.
-    pub limits: Limits,
-    /// Connections wanted per link.
-    pub max_connections: u8,
-}
-
-/// What the shell tells a link.
+/// Which end this is, and what only that end has.
 #[derive(Debug)]
-pub enum Input<'a> {
-    /// A WebSocket is open: one that [`Event::Dial`] asked for, or (relay) one just accepted.
-    Connected(ConnId),
-    /// The dial that [`Event::Dial`] asked for failed.
-    DialFailed(ConnId, DialFailure),
-    /// One text message arrived.
-    Message(ConnId, &'a str),
-    /// Something that is not a text message arrived (WebSocket ping, pong): proof of life only.
-    Alive(ConnId),
-    /// The WebSocket is gone; nothing more comes from it or goes to it.
-    Closed(ConnId),
-}
-
-/// Why a dial failed, by what the link must do about it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum DialFailure {
-    /// TCP, TLS or anything else that the next try may cure.
-    Unreachable,
-    /// HTTP 401 or 403: five in a row wait 5 minutes.
-    Refused,
-    /// The relay said when to come back.
-    RetryAfter(Duration),
-}
-
-/// What a link tells the shell.
-#[derive(Debug)]
-pub enum Event {
-    /// Open a WebSocket and answer with [`Input::Connected`] or [`Input::DialFailed`] (edge only).
-    Dial(ConnId),
-    /// Send what `poll_transmit` still gives, then close the socket with this code and reason.
-    Close(ConnId, u16, &'static str),
-    /// The first connection was welcomed (or, relay: said hello). `resumed` if streams survived a gap.
-    Up { /// The peer's run.
-        peer: InstanceId, /// Streams lived on from before.
-        resumed: bool },
-    /// The last connection is gone.
-    Down(Down),
-    /// Another process uses this identity; the link does not dial for 5 minutes (edge only).
-    Superseded,
-    /// A sentence for the status page: more than 10 losses a minute, a peer's protocol error.
-    Fault(String),
-    /// The relay got a whole new catalog (relay only).
-    Catalog(Vec<ModelInfo>),
-    /// The relay got newer load (relay only).
-    Load(Load),
-    /// A round trip was measured.
-    Rtt(Duration),
-    /// A request to run (edge only). From here its events come as [`Event::Stream`].
-    Incoming(StreamId, Box<Open>),
-    /// Something happened on a stream.
-    Stream(StreamId, StreamEvent),
-    /// Everything of this stream is acknowledged and delivered; its state is gone.
-    Released(StreamId),
-}
-
-/// Why a link went down.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Down {
-    /// Sockets closed or died.
-    Lost,
-    /// The peer drains or said goodbye.
-    Goodbye,
-    /// Another instance took over.
-    Superseded,
-}
-
-/// Why [`Link::open`] did not open.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum OpenRefused {
-    /// No live connection, or the edge drains.
-    #[error("the edge has no live connection or drains")]
-    Offline,
-    /// The edge takes no more streams.
-    #[error("the edge takes no more streams at once")]
-    Full,
-    /// The method and path are over [`crate::limits`]' 2 KiB.
-    #[error("method and path are longer than 2 KiB")]
-    TargetTooLong,
-    /// The passed-on headers are over 4 KiB.
-    #[error("passed-on headers are longer than 4 KiB")]
-    HeadersTooLong,
-}
-
-/// A snapshot for status pages and routing.
-#[derive(Clone, Debug, Default)]
-pub struct Status {
-    /// Welcomed, live connections.
-    pub connections: usize,
-    /// Streams not yet ended.
-    pub streams: usize,
-    /// The peer's run.
-    pub peer: Option<InstanceId>,
-    /// Last round trip.
-    pub rtt: Option<Duration>,
-    /// When something last arrived that answered something of ours.
-    pub return_path: Option<Instant>,
-    /// The relay said goaway or the edge goodbye, or `drain` was called.
-    pub draining: bool,
-    /// Bytes held in stream buffers.
-    pub buffered: usize,
+enum End {
+    Edge(Box<EdgeEnd>),
+    Relay(Box<RelayEnd>),
 }
 
 /// See the crate head for the drive order.
-pub struct Link {}
-#[expect(unused_variables, clippy::todo, missing_docs, reason = "stub")]
+#[derive(Debug)]
+pub struct Link {
+    end: End,
+    limits: Limits,
+    rng: StdRng,
+    conns: BTreeMap<ConnId, Conn>,
+    table: Table,
+    timers: Timers,
+    events: VecDeque<Event>,
+    /// The peer's run, the newest one.
+    peer: Option<InstanceId>,
+    /// Since when there has been no connection; none while there is one.
+    down_since: Option<Instant>,
+    draining: bool,
+    peer_draining: bool,
+    return_path: Option<Instant>,
+    rtt: Option<std::time::Duration>,
+}
+
 impl Link {
-    pub fn edge(config: EdgeConfig, rng: StdRng, now: Instant) -> Self { todo!() }
-    /// `hello` is what the shell peeked from the first message; that same message is still to be
-    /// passed to `handle_input` after [`Input::Connected`].
-    pub fn relay(config: RelayConfig, hello: &Hello, rng: StdRng, now: Instant) -> Self { todo!() }
+    /// The edge's end. It asks for its first connection at once ([`Event::Dial`]).
+    #[must_use]
+    pub fn edge(config: EdgeConfig, rng: StdRng, now: Instant) -> Self {
+        let mut link = Self::new(End::Edge(Box::new(EdgeEnd::new(config, now))), Limits::STANDALONE, rng, now);
+        link.fill_connections(now);
+        link
+    }
 
-    // the five verbs
-    pub fn handle_input(&mut self, now: Instant, input: Input<'_>) { todo!() }
-    pub fn handle_timeout(&mut self, now: Instant) { todo!() }
-    pub fn poll_event(&mut self) -> Option<Event> { todo!() }
+    /// The relay's end, one for each run of an edge. `hello` is what the shell peeked from the
+    /// first message; that same message is still to be passed to `handle_input` after
+    /// [`Input::Connected`].
+    #[must_use]
+    pub fn relay(config: RelayConfig, hello: &Hello, rng: StdRng, now: Instant) -> Self {
+        let limits = config.limits;
+        let mut link = Self::new(End::Relay(Box::new(RelayEnd::new(config, hello))), limits, rng, now);
+        link.peer = Some(hello.instance);
+        link
+    }
+
+    fn new(end: End, limits: Limits, rng: StdRng, now: Instant) -> Self {
+        Self {
+            end,
+            limits,
+            rng,
+            conns: BTreeMap::new(),
+            table: Table::default(),
+            timers: Timers::default(),
+            events: VecDeque::new(),
+            peer: None,
+            down_since: Some(now),
+            draining: false,
+            peer_draining: false,
+            return_path: None,
+            rtt: None,
+        }
+    }
+
+    // The five verbs.
+
+    /// Something came from a socket, or happened to one.
+    pub fn handle_input(&mut self, now: Instant, input: Input<'_>) {
+        match input {
+            Input::Connected(conn) => self.on_connected(now, conn),
+            Input::DialFailed(conn, failure) => self.on_dial_failed(now, conn, &failure),
+            Input::Message(conn, text) => self.on_message(now, conn, text),
+            Input::Alive(conn) => {
+                if let Some(conn) = self.conns.get_mut(&conn) {
+                    conn.liveness.on_receipt(now);
+                }
+            }
+            Input::Closed(conn) => self.on_closed(now, conn),
+        }
+    }
+
+    /// Timers that are due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(key) = self.timers.pop_due(now) {
+            match key {
+                Key::Conn(id) => self.on_conn_timeout(now, id),
+                Key::Stream(id) => {
+                    if let Some(entry) = self.table.streams.get_mut(&id) {
+                        entry.stream.handle_timeout(now);
+                        self.touch(now, id);
+                    }
+                }
+                Key::Dial => self.fill_connections(now),
+                Key::Load => self.say_load(now),
+                Key::Orphans => self.refuse_orphans(now),
+                Key::Down => self.on_down_timeout(now),
+            }
+        }
+        self.table.tombs.expire(now, self.limits.resume_window * 2);
+    }
+
+    /// The next event. Drain them before the next mutation.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
     /// The next text message for this connection: control first, then streams in turn.
-    pub fn poll_transmit(&mut self, now: Instant, conn: ConnId) -> Option<String> { todo!() }
-    /// Whether `poll_transmit` may give something for this connection now (cheap).
-    pub fn wants_transmit(&self, conn: ConnId) -> bool { todo!() }
-    pub fn poll_timeout(&self) -> Option<Instant> { todo!() }
+    pub fn poll_transmit(&mut self, now: Instant, conn: ConnId) -> Option<String> {
+        self.next_frame(now, conn).map(|frame| encode(&frame))
+    }
 
-    // the application's verbs; unknown or released streams are ignored
-    /// Relay: opens a stream with a fresh id chosen by the caller (ULID).
-    pub fn open(&mut self, now: Instant, id: StreamId, open: Open, body: Bytes, fin: bool) -> Result<(), OpenRefused> { todo!() }
+    /// Whether `poll_transmit` may give something for this connection now (cheap).
+    #[must_use]
+    pub fn wants_transmit(&self, conn: ConnId) -> bool {
+        self.conns.get(&conn).is_some_and(Conn::has_output)
+    }
+
+    /// When to call `handle_timeout`.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    // The application's verbs. Unknown and released streams are ignored.
+
+    /// Relay: opens a stream with a fresh id chosen by the caller (ULID). The body may be of any
+    /// length; what exceeds the first message follows as the edge's window allows.
+    ///
+    /// # Errors
+    /// [`OpenRefused`], and nothing happened.
+    pub fn open(&mut self, now: Instant, id: StreamId, open: Open, body: Bytes, fin: bool) -> Result<(), OpenRefused> {
+        self.open_stream(now, id, open, body, fin)
+    }
+
     /// Edge: status and headers, once, before any body. Transmitted with the first body bytes if
-    /// those are queued before the next `poll_transmit`.
-    pub fn send_head(&mut self, now: Instant, id: StreamId, head: Head) { todo!() }
-    /// Queues body bytes. Edge answers: refuses `Overrun` past the stream's or the process's buffer
-    /// (the fullest stream fails `slow_reader`). Check `send_room` first where the source can wait.
-    pub fn send(&mut self, now: Instant, id: StreamId, body: Bytes) -> Result<(), SendRefused> { todo!() }
+    /// those are queued before the next `poll_transmit`. Headers over 4 KiB fail the stream.
+    pub fn send_head(&mut self, now: Instant, id: StreamId, head: Head) {
+        self.with(now, id, |stream| stream.send_head(now, head));
+    }
+
+    /// Queues body bytes. Edge answers: past the stream's or the process's buffer the fullest
+    /// stream fails `slow_reader`. Check `send_room` first where the source can wait.
+    ///
+    /// # Errors
+    /// [`SendRefused::Overrun`] if the bytes were not taken for lack of room,
+    /// [`SendRefused::Ended`] if this direction has ended or the stream is not known.
+    pub fn send(&mut self, now: Instant, id: StreamId, body: Bytes) -> Result<(), SendRefused> {
+        if matches!(self.end, End::Edge(_)) && self.table.buffered + body.len() > TOTAL_BUFFER {
+            self.relieve(now);
+        }
+        self.with(now, id, |stream| stream.send(now, body)).unwrap_or(Err(SendRefused::Ended))
+    }
+
     /// Bytes `send` takes now without refusing; 0 also for unknown or ended streams.
-    pub fn send_room(&self, id: StreamId) -> usize { todo!() }
+    #[must_use]
+    pub fn send_room(&self, id: StreamId) -> usize {
+        let Some(entry) = self.table.streams.get(&id) else { return 0 };
+        let room = entry.stream.send_room();
+        match self.end {
+            End::Edge(_) => room.min(TOTAL_BUFFER.saturating_sub(self.table.buffered)),
+            End::Relay(_) => room,
+        }
+    }
+
     /// Body bytes queued and not yet acknowledged.
-    pub fn unacked(&self, id: StreamId) -> usize { todo!() }
-    pub fn finish(&mut self, now: Instant, id: StreamId, outcome: Option<Outcome>) { todo!() }
-    pub fn fail(&mut self, now: Instant, id: StreamId, failure: Failure) { todo!() }
-    pub fn cancel(&mut self, now: Instant, id: StreamId, reason: &str) { todo!() }
-    /// Next delivered body bytes, in order; taking them opens the peer's window.
-    pub fn recv(&mut self, now: Instant, id: StreamId) -> Option<Bytes> { todo!() }
-    /// The application is gone: an unfinished stream is cancelled (relay) or failed `internal` (edge),
-    /// undelivered bytes are dropped.
-    pub fn release(&mut self, now: Instant, id: StreamId) { todo!() }
+    #[must_use]
+    pub fn unacked(&self, id: StreamId) -> usize {
+        self.table.streams.get(&id).map_or(0, |entry| entry.stream.unacked())
+    }
+
+    /// Ends this side's direction after what is queued.
+    pub fn finish(&mut self, now: Instant, id: StreamId, outcome: Option<Outcome>) {
+        self.with(now, id, |stream| stream.finish(now, outcome));
+    }
+
+    /// Edge: ends the answer with an error after what is queued (after a cancel: at once).
+    pub fn fail(&mut self, now: Instant, id: StreamId, failure: Failure) {
+        self.with(now, id, |stream| stream.fail(now, failure));
+    }
+
+    /// Relay: the caller is gone. Bytes that arrive from here are dropped; the terminal event
+    /// still comes, with what was used.
+    pub fn cancel(&mut self, now: Instant, id: StreamId, reason: &str) {
+        self.with(now, id, |stream| stream.cancel(now, reason));
+    }
+
+    /// Next delivered body bytes, in order; taking them opens the peer's window. Take until `None`.
+    pub fn recv(&mut self, now: Instant, id: StreamId) -> Option<Bytes> {
+        self.with(now, id, |stream| stream.recv(now)).flatten()
+    }
+
+    /// The application is gone: an unfinished stream is cancelled (relay) or failed `internal`
+    /// (edge), undelivered bytes are dropped. No more [`Event::Stream`] follows, one
+    /// [`Event::Released`] does.
+    pub fn release(&mut self, now: Instant, id: StreamId) {
+        self.with(now, id, |stream| stream.release(now));
+    }
 
     /// Edge: sends the catalog after every welcome and now if it changed.
-    pub fn set_catalog(&mut self, now: Instant, models: Vec<ModelInfo>) { todo!() }
-    /// Edge: rate limited and sent on a change of 20 % as link.md says.
-    pub fn set_load(&mut self, now: Instant, load: Load) { todo!() }
+    pub fn set_catalog(&mut self, now: Instant, models: Vec<ModelInfo>) {
+        self.on_set_catalog(now, models);
+    }
+
+    /// Edge: what `load` is to say; sent on a change of 20 %, at most every `load_ms`.
+    pub fn set_load(&mut self, now: Instant, load: Load) {
+        if let End::Edge(edge) = &mut self.end {
+            edge.load.set(load);
+            self.say_load(now);
+        }
+    }
+
     /// Refuse new streams and say so (edge: goodbye link; relay: goaway link). Streams live on.
-    pub fn drain(&mut self, now: Instant) { todo!() }
+    pub fn drain(&mut self, now: Instant) {
+        self.on_drain(now);
+    }
+
     /// Edge: make-before-break replacement of all connections (renewed certificate, planned time).
-    pub fn rotate(&mut self, now: Instant) { todo!() }
+    pub fn rotate(&mut self, now: Instant) {
+        let live: Vec<ConnId> = self.live_conns().collect();
+        for conn in live {
+            self.replace(now, conn, now);
+        }
+    }
+
     /// Edge: dial at once, whatever the backoff says (SIGHUP, an interface came up).
-    pub fn reconnect_now(&mut self, now: Instant) { todo!() }
+    pub fn reconnect_now(&mut self, now: Instant) {
+        if let End::Edge(edge) = &mut self.end {
+            edge.dial_at_once(now);
+            self.fill_connections(now);
+        }
+    }
+
     /// Relay: another instance of this edge said hello: goaway superseded, close, fail all streams.
-    pub fn supersede(&mut self, now: Instant) { todo!() }
-    pub fn status(&self) -> Status { todo!() }
+    pub fn supersede(&mut self, now: Instant) {
+        self.on_supersede(now);
+    }
+
+    /// A snapshot.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        Status {
+            connections: self.conns.values().filter(|conn| conn.is_live()).count(),
+            streams: self.table.active,
+            peer: self.peer,
+            rtt: self.rtt,
+            return_path: self.return_path,
+            draining: self.draining || self.peer_draining,
+            buffered: self.table.buffered,
+        }
+    }
+
     /// Relay: nothing can come of this link any more (no connection for the resume window, or
     /// superseded and closed): the registry may drop it.
-    pub fn is_dead(&self, now: Instant) -> bool { todo!() }
+    #[must_use]
+    pub fn is_dead(&self, now: Instant) -> bool {
+        let superseded = match &self.end {
+            End::Relay(relay) => relay.superseded,
+            End::Edge(_) => false,
+        };
+        let gone = self.down_since.is_some_and(|since| superseded || since + self.limits.resume_window <= now);
+        gone && self.conns.values().all(|conn| matches!(conn.state, State::Closing { .. }))
+    }
+
+    /// Runs a verb on a stream and then sees to what follows from it.
+    fn with<T>(&mut self, now: Instant, id: StreamId, verb: impl FnOnce(&mut crate::Stream) -> T) -> Option<T> {
+        let entry = self.table.streams.get_mut(&id)?;
+        let result = verb(&mut entry.stream);
+        self.touch(now, id);
+        Some(result)
+    }
+
+    /// Edge: makes room in the process's buffer at the cost of the stream that holds most.
+    fn relieve(&mut self, now: Instant) {
+        self.table.was_full = true;
+        if let Some(fullest) = self.table.fullest() {
+            self.with(now, fullest, crate::Stream::fail_slow_reader);
+        }
+    }
+
+    /// Says `Writable` to all once a full process buffer has room again.
+    fn say_room(&mut self) {
+        if self.table.was_full && self.table.buffered + LOW_ROOM < TOTAL_BUFFER / 4 * 3 {
+            self.table.was_full = false;
+            let writable = self.table.streams.iter().filter(|(_, entry)| entry.stream.send_room() > 0);
+            self.events.extend(writable.map(|(id, _)| Event::Stream(*id, crate::StreamEvent::Writable)));
+        }
+    }
 }

@@ -1,0 +1,261 @@
+//! The frames of streams, known and unknown, and what follows from a change to a stream.
+//!
+//! Invariants: a request comes up at most once per edge instance; every frame of an ended or
+//! unknown stream gets an answer that ends the matter; nothing unknown makes state but a bounded
+//! tombstone or orphan.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::table::Entry;
+use super::timers::Key;
+use super::tombs::Tomb;
+use super::{End, Event, Link, OpenRefused};
+use crate::limits::{MAX_HEADER, MAX_HEADERS, MAX_REPLY, MAX_TARGET, TOTAL_BUFFER};
+use crate::stream::{Gone, Windows};
+use crate::{Code, ConnId, Failure, Frame, Open, Stream, StreamId};
+
+/// An `open` whose text is shorter than this fits a header however it is escaped (six to one).
+const SURELY_FITS: usize = 1000;
+
+impl Link {
+    pub(super) fn open_stream(&mut self, now: Instant, id: StreamId, open: Open, body: Bytes, fin: bool) -> Result<(), OpenRefused> {
+        let End::Relay(relay) = &self.end else { return Err(OpenRefused::Offline) };
+        let Some(peer) = self.peer else { return Err(OpenRefused::Offline) };
+        if self.draining || self.peer_draining || relay.superseded || self.live_conns().next().is_none() {
+            return Err(OpenRefused::Offline);
+        }
+        if self.table.active >= usize::try_from(relay.max_streams).unwrap_or(usize::MAX) {
+            return Err(OpenRefused::Full);
+        }
+        check_size(&open)?;
+        if self.table.streams.contains_key(&id) {
+            return Ok(());
+        }
+        let windows = Windows { peer: relay.edge_window, own: relay.window };
+        let stream = Stream::relay(id, self.limits, windows, now, Box::new(open), body, fin);
+        self.table.streams.insert(id, Entry::new(stream, peer));
+        self.assign(id);
+        self.touch(now, id);
+        Ok(())
+    }
+
+    /// A frame of a stream came on a connection.
+    pub(super) fn on_stream_frame(&mut self, now: Instant, conn: ConnId, id: StreamId, frame: Frame) {
+        if let Some(entry) = self.table.streams.get_mut(&id) {
+            entry.stream.handle_input(now, frame);
+            self.touch(now, id);
+            return;
+        }
+        match self.end {
+            End::Edge(_) => self.on_unknown_at_edge(now, conn, id, frame),
+            End::Relay(_) => self.on_unknown_at_relay(conn, id, &frame),
+        }
+    }
+
+    fn on_unknown_at_edge(&mut self, now: Instant, conn: ConnId, id: StreamId, frame: Frame) {
+        if matches!(frame, Frame::Ack { .. }) {
+            return;
+        }
+        match (self.table.tombs.get(id), frame) {
+            (Some(Tomb::Done { .. }), Frame::Cancel { .. }) => {}
+            (Some(Tomb::Done { next }), _) => self.reply(conn, final_ack(id, next)),
+            (Some(Tomb::Refused(code)), _) => self.reply(conn, refusal(id, 0, code)),
+            (Some(Tomb::Lost { seq }), _) => self.reply(conn, refusal(id, seq, Code::LinkLost)),
+            (None, Frame::Open { open, body, fin, .. }) => self.on_open(now, conn, id, open, body, fin),
+            (None, Frame::Cancel { .. }) => self.refuse(now, conn, id, Code::Cancelled),
+            (None, frame) => {
+                self.table.orphans.hold(now, conn, id, frame);
+                self.timers.arm(Key::Orphans, self.table.orphans.deadline());
+            }
+        }
+    }
+
+    fn on_open(&mut self, now: Instant, conn: ConnId, id: StreamId, open: Box<Open>, body: Bytes, fin: bool) {
+        let End::Edge(edge) = &self.end else { return };
+        let most = usize::try_from(edge.config.max_streams).unwrap_or(usize::MAX);
+        if open.edge_instance != edge.config.instance {
+            // No tombstone: it is not this run's request, and stays refused.
+            return self.reply(conn, refusal(id, 0, Code::WrongInstance));
+        }
+        if self.draining {
+            return self.refuse(now, conn, id, Code::Draining);
+        }
+        // Answers that only wait for their last ack count too, twice over, so that they are bounded.
+        if self.table.active >= most || self.table.streams.len() >= most.saturating_mul(2).saturating_add(64) {
+            return self.refuse(now, conn, id, Code::Saturated);
+        }
+        let Some((peer, window)) = self.conns.get(&conn).and_then(|conn| Some((conn.peer?, conn.peer_window))) else {
+            return;
+        };
+        let windows = Windows { peer: window, own: crate::limits::EDGE_WINDOW };
+        let stream = Stream::edge(id, self.limits, windows, now, &open, body, fin);
+        self.table.streams.insert(id, Entry::new(stream, peer));
+        self.events.push_back(Event::Incoming(id, open));
+        self.settle_on(id, conn);
+        for early in self.table.orphans.take(id) {
+            if let Some(entry) = self.table.streams.get_mut(&id) {
+                entry.stream.handle_input(now, early);
+            }
+        }
+        self.touch(now, id);
+    }
+
+    /// Refuses for good: a later copy of the `open` gets the same answer.
+    fn refuse(&mut self, now: Instant, conn: ConnId, id: StreamId, code: Code) {
+        self.table.orphans.take(id);
+        self.table.tombs.insert(now, self.limits.resume_window * 2, id, Tomb::Refused(code));
+        self.reply(conn, refusal(id, 0, code));
+    }
+
+    pub(super) fn refuse_orphans(&mut self, now: Instant) {
+        while let Some((id, conn)) = self.table.orphans.pop_expired(now) {
+            self.refuse(now, conn, id, Code::UnknownStream);
+        }
+        self.timers.arm(Key::Orphans, self.table.orphans.deadline());
+    }
+
+    fn on_unknown_at_relay(&mut self, conn: ConnId, id: StreamId, frame: &Frame) {
+        let answer = match (self.table.tombs.get(id), frame) {
+            (_, Frame::Ack { .. }) => return,
+            (Some(Tomb::Done { next }), _) => final_ack(id, next),
+            // The edge is done with it: an ack of everything is all it waits for.
+            (_, Frame::End { seq, .. } | Frame::Fail { seq, .. }) => final_ack(id, seq.saturating_add(1)),
+            (_, _) => Frame::Cancel { stream: id, reason: Code::UnknownStream.as_str().to_owned() },
+        };
+        self.reply(conn, answer);
+    }
+
+    /// Queues an unsequenced answer on the connection it belongs to, or on any live one.
+    pub(super) fn reply(&mut self, conn: ConnId, frame: Frame) {
+        let usable = self.conns.get(&conn).is_some_and(super::Conn::is_up);
+        let conn = if usable { Some(conn) } else { self.live_conns().next() };
+        if let Some(conn) = conn.and_then(|conn| self.conns.get_mut(&conn)) {
+            conn.queue(frame);
+        }
+    }
+
+    /// What follows from any change to a stream: events, counts, timers, queues, its end.
+    pub(super) fn touch(&mut self, now: Instant, id: StreamId) {
+        let Some(entry) = self.table.streams.get_mut(&id) else { return };
+        while let Some(event) = entry.stream.poll_event() {
+            self.events.push_back(Event::Stream(id, event));
+        }
+        let buffered = entry.stream.unacked();
+        self.table.buffered = self.table.buffered - entry.buffered + buffered;
+        entry.buffered = buffered;
+        let active = entry.stream.is_active();
+        self.table.active = self.table.active + usize::from(active) - usize::from(entry.active);
+        entry.active = active;
+        if self.table.buffered + crate::limits::LOW_ROOM > TOTAL_BUFFER {
+            self.table.was_full = true;
+        } else if self.table.was_full {
+            self.say_room();
+        }
+        self.touch_busy(now, id);
+        let Some(entry) = self.table.streams.get_mut(&id) else { return };
+        if let Some(gone) = entry.stream.gone() {
+            return self.remove(now, id, gone);
+        }
+        self.timers.arm(Key::Stream(id), entry.stream.poll_timeout());
+        if let Some(conn) = entry.conn.and_then(|conn| self.conns.get_mut(&conn)) {
+            if !entry.in_urgent && entry.stream.wants_control() {
+                entry.in_urgent = true;
+                conn.urgent.push_back(id);
+            }
+            if !entry.in_ready && entry.stream.wants_numbered(now) {
+                entry.in_ready = true;
+                conn.ready.push_back(id);
+            }
+        }
+    }
+
+    /// Keeps the connection's count of streams with something unacknowledged: it sets the ping's pace.
+    fn touch_busy(&mut self, now: Instant, id: StreamId) {
+        let Some(entry) = self.table.streams.get_mut(&id) else { return };
+        let busy_on = if entry.stream.gone().is_none() && entry.stream.is_busy() { entry.conn } else { None };
+        if busy_on == entry.busy_on {
+            return;
+        }
+        if let Some(conn) = entry.busy_on.and_then(|conn| self.conns.get_mut(&conn)) {
+            conn.busy = conn.busy.saturating_sub(1);
+        }
+        entry.busy_on = busy_on;
+        if let Some(id) = busy_on
+            && let Some(conn) = self.conns.get_mut(&id)
+        {
+            conn.busy += 1;
+            if conn.busy == 1 {
+                let deadline = conn.deadline(now, &self.limits, matches!(self.end, End::Edge(_)));
+                self.timers.arm(Key::Conn(id), Some(deadline));
+            }
+        }
+    }
+
+    fn remove(&mut self, now: Instant, id: StreamId, gone: Gone) {
+        let Some(mut entry) = self.table.streams.remove(&id) else { return };
+        self.timers.forget(Key::Stream(id));
+        self.table.buffered -= entry.buffered;
+        self.table.active -= usize::from(entry.active);
+        let conn = entry.conn;
+        if let Some(conn) = conn.and_then(|conn| self.conns.get_mut(&conn)) {
+            conn.streams = conn.streams.saturating_sub(1);
+        }
+        let hold = self.limits.resume_window * 2;
+        match gone {
+            Gone::Done { next } => {
+                self.table.tombs.insert(now, hold, id, Tomb::Done { next });
+                if let Some(conn) = conn
+                    && let Some(last @ Frame::Ack { .. }) = entry.stream.poll_control(now)
+                {
+                    self.reply(conn, last);
+                }
+            }
+            Gone::Lost { seq } => {
+                self.table.tombs.insert(now, hold, id, Tomb::Lost { seq });
+                if let (Some(conn), End::Relay(_)) = (conn, &self.end) {
+                    let reason = Code::LinkLost.as_str().to_owned();
+                    self.reply(conn, Frame::Cancel { stream: id, reason });
+                }
+            }
+            Gone::Unsent => {}
+        }
+        self.events.push_back(Event::Released(id));
+    }
+}
+
+fn final_ack(stream: StreamId, next: u64) -> Frame {
+    Frame::Ack { stream, next, limit: 0, miss: Vec::new(), reply: None }
+}
+
+/// A `fail` of a request that did not run here (or, `link_lost`, whose answer is given up).
+fn refusal(stream: StreamId, seq: u64, code: Code) -> Frame {
+    let failure = match code {
+        Code::Draining => Failure::new(code, "the edge is shutting down and did not run this").retryable(),
+        Code::WrongInstance => Failure::new(code, "meant for another run of the edge; did not run").retryable(),
+        Code::Saturated => Failure::new(code, "the edge takes no more streams; did not run").retryable(),
+        Code::Cancelled => Failure::new(code, "cancelled before it ran"),
+        Code::UnknownStream => Failure::new(code, "its open did not arrive; did not run").retryable(),
+        _ => Failure::new(code, "the edge gave this stream up"),
+    };
+    Frame::Fail { stream, seq, failure: Box::new(failure), reply: None }
+}
+
+fn check_size(open: &Open) -> Result<(), OpenRefused> {
+    if open.method.len() + open.path.len() > MAX_TARGET {
+        return Err(OpenRefused::TargetTooLong);
+    }
+    let headers: usize = open.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if headers > MAX_HEADERS || open.reply.as_ref().is_some_and(|reply| reply.len() > MAX_REPLY) {
+        return Err(OpenRefused::HeadersTooLong);
+    }
+    let rest = open.model.as_ref().map_or(0, String::len)
+        + open.key.len()
+        + open.traceparent.as_ref().map_or(0, String::len);
+    let text = open.path.len() + open.method.len() + headers + rest + 8 * open.headers.len();
+    // Escaping may blow a header up past what the peer reads: measured only where that can be.
+    let fits = text < SURELY_FITS
+        || serde_json::to_string(open).is_ok_and(|text| text.len() + 128 <= MAX_HEADER);
+    if fits { Ok(()) } else { Err(OpenRefused::HeadersTooLong) }
+}

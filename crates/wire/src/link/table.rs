@@ -1,0 +1,66 @@
+//! The streams of a link: which connection each lives on, and who has something to send.
+//!
+//! Invariants: a stream is in a connection's queue at most once per kind (stale rows are skipped);
+//! the counts here and on the connections follow every change through `Link::touch`.
+
+use std::collections::HashMap;
+
+use super::orphans::Orphans;
+use super::tombs::Tombs;
+use crate::{ConnId, InstanceId, Stream, StreamId};
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) stream: Stream,
+    /// The peer's run it belongs to: it never crosses to another.
+    pub(super) peer: InstanceId,
+    /// Where it lives; none while no connection to its peer is live.
+    pub(super) conn: Option<ConnId>,
+    pub(super) in_urgent: bool,
+    pub(super) in_ready: bool,
+    pub(super) busy_on: Option<ConnId>,
+    pub(super) buffered: usize,
+    pub(super) active: bool,
+}
+
+impl Entry {
+    pub(super) fn new(stream: Stream, peer: InstanceId) -> Self {
+        Self {
+            stream,
+            peer,
+            conn: None,
+            in_urgent: false,
+            in_ready: false,
+            busy_on: None,
+            buffered: 0,
+            active: false,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    pub(super) streams: HashMap<StreamId, Entry>,
+    /// Streams without a connection (rows may be stale).
+    pub(super) parked: Vec<StreamId>,
+    pub(super) tombs: Tombs,
+    pub(super) orphans: Orphans,
+    /// Send buffers of all streams together, bytes.
+    pub(super) buffered: usize,
+    /// Streams whose own part is not done.
+    pub(super) active: usize,
+    /// The process's buffer was full: `Writable` is due when it has room again.
+    pub(super) was_full: bool,
+}
+
+impl Table {
+    pub(super) fn unacked_on(&self, conn: ConnId) -> bool {
+        self.streams.values().any(|entry| entry.stream.unacked_on(conn))
+    }
+
+    /// The stream that holds most.
+    pub(super) fn fullest(&self) -> Option<StreamId> {
+        let fullest = self.streams.iter().max_by_key(|(id, entry)| (entry.buffered, **id))?;
+        Some(*fullest.0)
+    }
+}

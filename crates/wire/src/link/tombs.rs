@@ -1,0 +1,59 @@
+//! What is remembered of ended streams, so that no late frame runs or revives anything.
+//!
+//! Invariants: at most 65,536, each for twice the resume window; the oldest go first.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use crate::limits::MAX_TOMBSTONES;
+use crate::{Code, StreamId};
+
+/// What late frames of an ended stream are told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Tomb {
+    /// Ended on both sides: the final ack.
+    Done { next: u64 },
+    /// Edge: it never ran, and never will.
+    Refused(Code),
+    /// This side gave it up; `seq` is the number its own terminal frame would have had.
+    Lost { seq: u64 },
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Tombs {
+    by_id: HashMap<StreamId, Tomb>,
+    by_age: VecDeque<(Instant, StreamId)>,
+}
+
+impl Tombs {
+    pub(super) fn insert(&mut self, now: Instant, hold: Duration, id: StreamId, tomb: Tomb) {
+        self.expire(now, hold);
+        if self.by_id.insert(id, tomb).is_none() {
+            self.by_age.push_back((now, id));
+        }
+        if self.by_age.len() > MAX_TOMBSTONES {
+            self.drop_oldest();
+        }
+    }
+
+    pub(super) fn get(&self, id: StreamId) -> Option<Tomb> {
+        self.by_id.get(&id).copied()
+    }
+
+    pub(super) fn expire(&mut self, now: Instant, hold: Duration) {
+        while self.by_age.front().is_some_and(|&(since, _)| since + hold <= now) {
+            self.drop_oldest();
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some((_, id)) = self.by_age.pop_front() {
+            self.by_id.remove(&id);
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+}
