@@ -1,0 +1,13 @@
+//! The relay's decisions. Sockets, clocks, randomness and stores are the shell's: what is needed
+//! of them comes in as arguments, what is to be done goes out as values, so that another shell
+//! (API Gateway and Lambda) can use the same rules unchanged.
+
+pub mod auth;
+pub mod errors;
+pub mod exchange;
+pub mod framing;
+pub mod headers;
+pub mod intake;
+pub mod limits;
+pub mod merge;
+pub mod routing;

@@ -1,0 +1,172 @@
+//! From a refusal to its HTTP answer: the one place where status and headers are decided.
+
+use std::time::Duration;
+
+use causeway_dialect::error;
+use causeway_dialect::route::Dialect;
+use causeway_wire::{Code, Failure, OpenRefused};
+
+/// Why a caller gets an error instead of an answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refusal {
+    /// From the shared table.
+    pub code: Code,
+    /// HTTP status: the code's, or a more exact one (405, 408, 414, 415, 431).
+    pub status: u16,
+    /// What happened, then what to do.
+    pub message: String,
+    /// When another try makes sense.
+    pub retry_after: Option<Duration>,
+    /// Methods that the path takes (405).
+    pub allow: Option<&'static str>,
+}
+
+impl Refusal {
+    /// A refusal with the code's own status, and a `Retry-After` where waiting cures it.
+    #[must_use]
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            status: code.http_status(),
+            message: message.into(),
+            retry_after: default_retry_after(code),
+            allow: None,
+        }
+    }
+
+    /// The same with a more exact status.
+    #[must_use]
+    pub fn with_status(mut self, status: u16) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// The same with another time to wait.
+    #[must_use]
+    pub fn after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// A request in a form that is refused.
+    #[must_use]
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(Code::InvalidRequest, message)
+    }
+
+    /// Whether the same request may succeed later.
+    #[must_use]
+    pub fn curable(&self) -> bool {
+        self.code.curable_by_retry() && !matches!(self.status, 405 | 414 | 415 | 431)
+    }
+
+    /// Headers beside `content-type`.
+    #[must_use]
+    pub fn headers(&self) -> Vec<(&'static str, String)> {
+        let mut headers = vec![("x-causeway-reason", self.code.as_str().to_owned())];
+        if let Some(wait) = self.retry_after {
+            // Whole seconds, rounded up: never too early.
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            headers.push(("retry-after", seconds.max(1).to_string()));
+            headers.push(("retry-after-ms", wait.as_millis().max(1).to_string()));
+        }
+        if !self.curable() {
+            headers.push(("x-should-retry", "false".to_owned()));
+        }
+        if let Some(methods) = self.allow {
+            headers.push(("allow", methods.to_owned()));
+        }
+        headers
+    }
+
+    /// The JSON body in the caller's dialect.
+    #[must_use]
+    pub fn body(&self, dialect: Dialect) -> Vec<u8> {
+        error::body(dialect, self.code, &self.message)
+    }
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        Self::new(failure.code, failure.message)
+    }
+}
+
+impl From<OpenRefused> for Refusal {
+    fn from(refused: OpenRefused) -> Self {
+        match refused {
+            OpenRefused::Offline => Self::new(Code::EdgeOffline, "the edge went away; try again"),
+            OpenRefused::Full => Self::new(
+                Code::Saturated,
+                "the edge takes no more requests at once; try again later",
+            ),
+            OpenRefused::TargetTooLong => {
+                Self::invalid("the path and query are longer than 2 KiB").with_status(414)
+            }
+            OpenRefused::HeadersTooLong => {
+                Self::invalid("the request headers are longer than 4 KiB").with_status(431)
+            }
+        }
+    }
+}
+
+fn default_retry_after(code: Code) -> Option<Duration> {
+    match code {
+        Code::Saturated => Some(Duration::from_secs(1)),
+        Code::EdgeOffline | Code::LocalUnavailable | Code::Draining | Code::WrongInstance => {
+            Some(Duration::from_secs(5))
+        }
+        Code::RateLimited => Some(Duration::from_secs(1)),
+        Code::BudgetExhausted => Some(Duration::from_secs(3600)),
+        Code::Unauthorized
+        | Code::ForbiddenModel
+        | Code::RouteNotAllowed
+        | Code::RouteConflict
+        | Code::InvalidRequest
+        | Code::TooLarge
+        | Code::UnsupportedParameter
+        | Code::ContextExceeded
+        | Code::ModelNotFound
+        | Code::DeadlineExceeded
+        | Code::UpstreamIncomplete
+        | Code::LinkLost
+        | Code::SlowReader
+        | Code::UnknownStream
+        | Code::Cancelled
+        | Code::Internal => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_retry_cures_says_when_and_what_it_does_not_says_so() {
+        let offline = Refusal::new(Code::EdgeOffline, "m").headers();
+        assert!(offline.contains(&("retry-after", "5".to_owned())));
+        assert!(!offline.iter().any(|(name, _)| *name == "x-should-retry"));
+        for refusal in [
+            Refusal::new(Code::ForbiddenModel, "m"),
+            Refusal::invalid("m").with_status(415),
+            Refusal::new(Code::TooLarge, "m"),
+        ] {
+            assert!(
+                refusal
+                    .headers()
+                    .contains(&("x-should-retry", "false".to_owned()))
+            );
+        }
+    }
+
+    #[test]
+    fn a_wait_is_rounded_up_to_whole_seconds() {
+        let refusal = Refusal::new(Code::RateLimited, "m").after(Duration::from_millis(1_200));
+        assert!(refusal.headers().contains(&("retry-after", "2".to_owned())));
+        assert!(
+            refusal
+                .headers()
+                .contains(&("retry-after-ms", "1200".to_owned()))
+        );
+    }
+}

@@ -1,0 +1,248 @@
+//! Watches the raw bytes of a caller's connection for heads that frame their body twice.
+//!
+//! hyper takes `Transfer-Encoding` over `Content-Length` and equal lengths twice, and hides both
+//! from its user. Another reader on the way may take the other one: request smuggling. RFC 9112
+//! (6.1, 6.3) lets a server refuse such a request, and this relay does. Absent: everything else
+//! about HTTP, which is hyper's.
+
+/// Longest line of which the content is looked at, bytes; framing headers are shorter.
+const MAX_LINE: usize = 128;
+
+/// Where the next byte of the connection stands.
+#[derive(Debug, Default)]
+enum At {
+    /// In a head.
+    #[default]
+    Head,
+    /// In a body: bytes still to come.
+    Body(u64),
+    /// In a chunk's size line.
+    ChunkSize,
+    /// In a chunk, its line end included: bytes still to come.
+    Chunk(u64),
+    /// In the trailer after the last chunk.
+    Trailer,
+    /// Not understood: hyper refuses it or closes.
+    Lost,
+}
+
+/// The framing of one connection's requests, fed with every byte that is read.
+#[derive(Debug, Default)]
+pub struct Framing {
+    at: At,
+    line: Vec<u8>,
+    /// The present line's length, bytes, also where `line` holds less.
+    length: usize,
+    /// The present head: it has a request line, lengths and codings seen.
+    begun: bool,
+    lengths: u32,
+    length_value: Option<u64>,
+    chunked: bool,
+    /// Whole heads so far.
+    heads: u64,
+    /// The first head that frames its body twice, counted from 0.
+    ambiguous: Option<u64>,
+}
+
+impl Framing {
+    /// Takes the next bytes of the connection.
+    pub fn feed(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            bytes = match self.at {
+                At::Body(left) => {
+                    let (left, rest) = skip(left, bytes);
+                    self.at = if left == 0 { At::Head } else { At::Body(left) };
+                    rest
+                }
+                At::Chunk(left) => {
+                    let (left, rest) = skip(left, bytes);
+                    self.at = if left == 0 {
+                        At::ChunkSize
+                    } else {
+                        At::Chunk(left)
+                    };
+                    rest
+                }
+                At::Head | At::ChunkSize | At::Trailer => self.feed_line(bytes),
+                At::Lost => return,
+            };
+        }
+    }
+
+    /// Number of whole heads seen.
+    #[must_use]
+    pub fn heads(&self) -> u64 {
+        self.heads
+    }
+
+    /// The first head, counted from 0, whose request must be refused.
+    #[must_use]
+    pub fn ambiguous(&self) -> Option<u64> {
+        self.ambiguous
+    }
+
+    /// A head has begun and is not whole yet.
+    #[must_use]
+    pub fn in_head(&self) -> bool {
+        matches!(self.at, At::Head) && (self.begun || self.length > 0)
+    }
+
+    fn feed_line<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let end = bytes.iter().position(|byte| *byte == b'\n');
+        let part = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default();
+        self.length += part.len();
+        let room = MAX_LINE.saturating_sub(self.line.len());
+        self.line
+            .extend_from_slice(part.get(..room.min(part.len())).unwrap_or_default());
+        let Some(end) = end else {
+            return &[];
+        };
+        let line = std::mem::take(&mut self.line);
+        let text = line.strip_suffix(b"\r").unwrap_or(&line);
+        self.length = 0;
+        match self.at {
+            At::Head => self.head_line(text),
+            At::ChunkSize => self.at = chunk(text),
+            At::Trailer if text.is_empty() => self.at = At::Head,
+            At::Trailer | At::Body(_) | At::Chunk(_) | At::Lost => {}
+        }
+        // The buffer is kept for the next line.
+        self.line = line;
+        self.line.clear();
+        bytes.get(end + 1..).unwrap_or_default()
+    }
+
+    fn head_line(&mut self, line: &[u8]) {
+        if line.is_empty() {
+            // Blank lines before a request line mean nothing.
+            if self.begun {
+                self.end_head();
+            }
+            return;
+        }
+        if !std::mem::replace(&mut self.begun, true) {
+            return;
+        }
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else {
+            return;
+        };
+        let (name, value) = line.split_at(colon);
+        let value = value.get(1..).unwrap_or_default().trim_ascii();
+        if name.trim_ascii().eq_ignore_ascii_case(b"content-length") {
+            self.lengths += 1;
+            self.length_value = std::str::from_utf8(value)
+                .ok()
+                .and_then(|text| text.parse().ok());
+        } else if name.trim_ascii().eq_ignore_ascii_case(b"transfer-encoding") {
+            self.chunked = true;
+        }
+    }
+
+    fn end_head(&mut self) {
+        if self.lengths > 1 || (self.lengths > 0 && self.chunked) {
+            self.ambiguous.get_or_insert(self.heads);
+        }
+        self.at = match (self.chunked, self.lengths, self.length_value) {
+            (true, ..) => At::ChunkSize,
+            (false, 0, _) | (false, _, Some(0)) => At::Head,
+            (false, _, Some(length)) => At::Body(length),
+            (false, _, None) => At::Lost,
+        };
+        self.heads += 1;
+        self.begun = false;
+        self.lengths = 0;
+        self.length_value = None;
+        self.chunked = false;
+    }
+}
+
+fn skip(left: u64, bytes: &[u8]) -> (u64, &[u8]) {
+    let step = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
+    let rest = bytes.get(step..).unwrap_or_default();
+    (left - u64::try_from(step).unwrap_or(left), rest)
+}
+
+fn chunk(line: &[u8]) -> At {
+    let size = line
+        .split(|byte| *byte == b';')
+        .next()
+        .unwrap_or_default()
+        .trim_ascii();
+    let size = std::str::from_utf8(size)
+        .ok()
+        .and_then(|text| u64::from_str_radix(text, 16).ok());
+    match size {
+        Some(0) => At::Trailer,
+        Some(size) => size.checked_add(2).map_or(At::Lost, At::Chunk),
+        None => At::Lost,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn fed(text: &str, piece: usize) -> Framing {
+        let mut framing = Framing::default();
+        for bytes in text.as_bytes().chunks(piece) {
+            framing.feed(bytes);
+        }
+        framing
+    }
+
+    #[test]
+    fn a_body_framed_twice_is_found_whatever_the_order_and_the_pieces() {
+        for head in [
+            "content-length: 5\r\nTransfer-Encoding: chunked",
+            "TRANSFER-ENCODING: chunked\r\nContent-Length:5",
+            "content-length: 5\r\ncontent-length: 5",
+            "content-length: 5\r\nx: y\r\ncontent-length: 6",
+        ] {
+            for piece in [1, 2, 7, 4096] {
+                let framing = fed(
+                    &format!("POST / HTTP/1.1\r\nhost: a\r\n{head}\r\n\r\n"),
+                    piece,
+                );
+                assert_eq!(framing.ambiguous(), Some(0), "{head} in pieces of {piece}");
+            }
+        }
+    }
+
+    #[test]
+    fn ordinary_requests_follow_each_other_on_one_connection() {
+        let text = concat!(
+            "\r\nGET / HTTP/1.1\r\n\r\n",
+            "POST / HTTP/1.1\r\ncontent-length: 40\r\n\r\ncontent-length: 1\r\ntransfer-encoding: x\r\n",
+            "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n5;a=b\r\nab\r\nc\r\n0\r\nx: content-length\r\n\r\n",
+            "GET / HTTP/1.1\r\ncontent-length: 0\r\n\r\n",
+            "POST / HTTP/1.1\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n",
+        );
+        for piece in [1, 3, 4096] {
+            let framing = fed(text, piece);
+            assert_eq!(framing.heads(), 5);
+            assert_eq!(framing.ambiguous(), Some(4));
+        }
+    }
+
+    #[test]
+    fn a_head_counts_as_begun_until_its_blank_line() {
+        assert!(!fed("", 1).in_head());
+        assert!(fed("GET", 1).in_head());
+        assert!(fed("GET / HTTP/1.1\r\nhost: a\r\n", 1).in_head());
+        assert!(!fed("GET / HTTP/1.1\r\nhost: a\r\n\r\n", 1).in_head());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_in_any_pieces_give_the_same_answer(
+            text in "(GET / HTTP/1.1\r\n|content-length: [0-9]{1,2}\r\n|transfer-encoding: chunked\r\n|\r\n|[0-9a-f]{1,2}\r\n|.{0,5}){0,12}",
+            piece in 1_usize..9,
+        ) {
+            let (whole, pieces) = (fed(&text, 4096), fed(&text, piece));
+            prop_assert_eq!(whole.heads(), pieces.heads());
+            prop_assert_eq!(whole.ambiguous(), pieces.ambiguous());
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! From a request's body to what may be opened for it.
+
+use causeway_dialect::envelope;
+use causeway_dialect::model::ModelName;
+use causeway_dialect::route::{Dialect, Shape, Target, Upstream, model_in_path};
+use causeway_wire::limits::MAX_TARGET;
+use causeway_wire::{Backend, Code, Headers, InstanceId, Open, Policy};
+
+use crate::core::auth::Key;
+use crate::core::errors::Refusal;
+use crate::core::headers::Asked;
+
+/// A request for one model that passed every check.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Call {
+    /// The route.
+    pub route: Upstream,
+    /// Path and query as the caller sent them.
+    pub target: String,
+    /// The one model this request is about.
+    pub model: ModelName,
+    /// What the body says of `stream`.
+    pub stream: Option<bool>,
+}
+
+impl Call {
+    /// Reads an inference or `show` body and checks it against the key's scope.
+    ///
+    /// # Errors
+    ///
+    /// A body that is refused (400), no model (400), a model outside the scope (403), a cloud model (403).
+    pub fn from_body(
+        route: Upstream,
+        target: &str,
+        key: &Key,
+        body: &[u8],
+    ) -> Result<Self, Refusal> {
+        let envelope = envelope::read(body).map_err(|bad| Refusal::invalid(bad.0))?;
+        let name = envelope
+            .model
+            .filter(|name| !name.is_empty())
+            .ok_or_else(|| Refusal::invalid("the body names no model; add `\"model\"`"))?;
+        Ok(Self {
+            route,
+            target: target.to_owned(),
+            model: authorise(&name, key)?,
+            stream: envelope.stream,
+        })
+    }
+
+    /// Reads the model in a `/v1/models/ID` path.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::from_body`].
+    pub fn from_path(route: Upstream, target: &str, key: &Key) -> Result<Self, Refusal> {
+        let name = model_in_path(target).unwrap_or_default();
+        Ok(Self {
+            route,
+            target: target.to_owned(),
+            model: authorise(&name, key)?,
+            stream: None,
+        })
+    }
+
+    /// The dialect its errors are written in.
+    #[must_use]
+    pub fn dialect(&self) -> Dialect {
+        self.route.dialect()
+    }
+
+    /// How the answer looks.
+    #[must_use]
+    pub fn shape(&self) -> Shape {
+        self.route.shape().of_answer(self.stream)
+    }
+
+    /// The `open` frame for one edge.
+    #[must_use]
+    pub fn open(
+        &self,
+        edge_instance: InstanceId,
+        headers: Headers,
+        asked: &Asked,
+        key: &Key,
+    ) -> Open {
+        Open {
+            edge_instance,
+            method: self.route.method().to_owned(),
+            path: self.target.clone(),
+            headers,
+            model: Some(self.model.short()),
+            stream: self.stream,
+            policy: policy(asked),
+            key: key.id.clone(),
+            traceparent: asked.traceparent.clone(),
+            reply: None,
+        }
+    }
+}
+
+/// What a request may do: until overflow exists, nothing may be spent.
+#[must_use]
+pub fn policy(asked: &Asked) -> Policy {
+    Policy {
+        allow: if asked.local_only {
+            vec![Backend::Local]
+        } else {
+            vec![Backend::Local, Backend::Bedrock]
+        },
+        batch: false,
+        deadline_ms: asked
+            .first_token
+            .map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+        hard: asked.first_token.is_some(),
+        spend_max_usd: 0.0,
+    }
+}
+
+fn authorise(name: &str, key: &Key) -> Result<ModelName, Refusal> {
+    let model = ModelName::parse(name)
+        .map_err(|bad| Refusal::invalid(format!("{bad}; send it as name:tag")))?;
+    if !key.allows_model(&model) {
+        let message = format!("this key may not use the model `{}`", model.as_short());
+        return Err(Refusal::new(Code::ForbiddenModel, message));
+    }
+    if model.is_cloud() {
+        let message = format!(
+            "`{}` runs at ollama.com, which is not allowed here; use a local model",
+            model.as_short()
+        );
+        return Err(Refusal::new(Code::RouteConflict, message));
+    }
+    Ok(model)
+}
+
+/// The refusal of a target that is not served, if it is none of ours.
+#[must_use]
+pub fn refuse_target(target: &Target) -> Option<(Dialect, Refusal)> {
+    match target {
+        Target::Upstream(_) | Target::Root | Target::Causeway => None,
+        Target::Forbidden(dialect) => Some((
+            *dialect,
+            Refusal::new(
+                Code::RouteNotAllowed,
+                "this route is not served: it manages the server, or is written in a form that is refused",
+            ),
+        )),
+        Target::WrongMethod(dialect, methods) => {
+            let mut refusal =
+                Refusal::invalid(format!("this path takes {methods}")).with_status(405);
+            refusal.allow = Some(methods);
+            Some((*dialect, refusal))
+        }
+        Target::Unknown(dialect) => Some((
+            *dialect,
+            Refusal::invalid("there is nothing at this path").with_status(404),
+        )),
+    }
+}
+
+/// Refuses a target that an `open` cannot carry.
+///
+/// # Errors
+///
+/// 414.
+pub fn check_target(method: &str, target: &str) -> Result<(), Refusal> {
+    if method.len() + target.len() > MAX_TARGET {
+        return Err(Refusal::invalid("the path and query are longer than 2 KiB").with_status(414));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(models: &[&str]) -> Key {
+        Key {
+            id: "id".to_owned(),
+            name: "test".to_owned(),
+            models: models.iter().map(|model| (*model).to_owned()).collect(),
+            edges: Vec::new(),
+            admin: false,
+            expires: None,
+            revoked: None,
+            hash: [0; 32],
+        }
+    }
+
+    fn call(body: &str, models: &[&str]) -> Result<Call, Refusal> {
+        Call::from_body(
+            Upstream::OllamaChat,
+            "/api/chat",
+            &key(models),
+            body.as_bytes(),
+        )
+    }
+
+    #[test]
+    fn a_model_outside_the_scope_is_refused_in_every_spelling() {
+        for name in [
+            "llama3",
+            "LLAMA3:latest",
+            "library/llama3",
+            "registry.ollama.ai/library/llama3:latest",
+            "https://registry.ollama.ai/library/llama3",
+            " llama3 ",
+            "llama3:local",
+            "\\u006clama3",
+            "qwen3/llama3",
+        ] {
+            let refusal = call(&format!("{{\"model\":\"{name}\"}}"), &["qwen3"]).unwrap_err();
+            assert_eq!(refusal.code, Code::ForbiddenModel, "{name}");
+        }
+        for name in ["qwen3", "Qwen3:8b", "library/qwen3:latest"] {
+            assert!(
+                call(&format!("{{\"model\":\"{name}\"}}"), &["qwen3"]).is_ok(),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn bodies_that_say_two_things_or_nothing_are_refused() {
+        for body in [
+            "",
+            "nonsense",
+            "{}",
+            "[]",
+            "{\"model\":\"\"}",
+            "{\"model\":1}",
+            "{\"model\":\"a b\"}",
+            "{\"model\":\"qwen3\",\"model\":\"llama3\"}",
+            "{\"model\":\"qwen3\",\"Model\":\"llama3\"}",
+            "{\"model\":\"qwen3\",\"mod\\u0065l\":\"llama3\"}",
+            "{\"model\":\"qwen3\",\"ſtream\":true}",
+            "{\"model\":\"qwen3\",\"name\":\"llama3\"}",
+            "{\"model\":\"qwen3\"} x",
+        ] {
+            assert_eq!(call(body, &[]).unwrap_err().status, 400, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_cloud_model_never_leaves_the_machine() {
+        for name in ["gpt-oss:120b-cloud", "kimi:cloud", "GPT-OSS:120b:Cloud"] {
+            let refusal = call(&format!("{{\"model\":\"{name}\"}}"), &[]).unwrap_err();
+            assert_eq!(refusal.code, Code::RouteConflict, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_opened_carries_the_reduced_name_and_the_keys_id_alone() {
+        let call = call("{\"model\":\"Qwen3\",\"stream\":false}", &[]).unwrap();
+        let open = call.open(InstanceId::new(1), Vec::new(), &Asked::default(), &key(&[]));
+        assert_eq!(open.model.as_deref(), Some("qwen3:latest"));
+        assert_eq!(open.stream, Some(false));
+        assert_eq!(open.key, "id");
+        assert_eq!(call.shape(), Shape::Whole);
+    }
+}

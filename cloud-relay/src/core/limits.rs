@@ -1,0 +1,71 @@
+//! Bounds of the relay, each with its unit and reason. Those of the link are `causeway_wire::limits`.
+
+use std::time::Duration;
+
+/// All header names and values of one request together, bytes. What is passed on must fit 4 KiB
+/// in `open`; the rest (credentials, tracing, client versions) is under 1 KiB with every client known.
+pub const MAX_REQUEST_HEADERS: usize = 4 * 1024;
+
+/// hyper's read and write buffer per connection, bytes: above it a head is refused (431).
+pub const CONNECTION_BUFFER: usize = 32 * 1024;
+
+/// Callers' connections at once, count: with 32 KiB buffers at most 128 MiB.
+pub const MAX_CALLERS: usize = 4096;
+
+/// TLS handshakes of edges at once, count: each costs a signature, about 0.2 ms.
+pub const MAX_HANDSHAKES: usize = 64;
+
+/// Time for a TLS handshake on either port.
+pub const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+
+/// Time from a request head's first byte to its last.
+pub const HEAD_TIME: Duration = Duration::from_secs(10);
+
+/// A connection without a request is closed after this long; clients' pools keep them up to 90 s.
+pub const IDLE_TIME: Duration = Duration::from_secs(120);
+
+/// Longest silence within a caller's body.
+pub const BODY_IDLE: Duration = Duration::from_secs(30);
+
+/// A caller that takes no byte for this long loses its request.
+pub const WRITE_STALL: Duration = Duration::from_secs(60);
+
+/// A body up to this long rides in `open`, bytes; longer ones follow as the edge's window allows.
+pub const BODY_IN_OPEN: usize = 64 * 1024;
+
+/// An answer this short that is whole when its head is there goes out with its length, bytes.
+pub const WHOLE_ANSWER: usize = 64 * 1024;
+
+/// One edge's answer to a metadata request, bytes: thousands of models.
+pub const METADATA_BODY: usize = 8 * 1024 * 1024;
+
+/// Wait for an edge's answer to a metadata request.
+pub const METADATA_TIME: Duration = Duration::from_secs(15);
+
+/// Beyond the caller's deadline the daemon has this long to say so itself.
+pub const DEADLINE_GRACE: Duration = Duration::from_millis(500);
+
+/// Longest deadline a caller may state: a stream's longest life.
+pub const MAX_DEADLINE: Duration = Duration::from_secs(30 * 60);
+
+/// Longest `x-request-id`, bytes.
+pub const MAX_REQUEST_ID: usize = 128;
+
+/// Edges tried for one request, count: the first and one more.
+pub const MAX_ATTEMPTS: usize = 2;
+
+/// An edge whose last answer is older than this does not count as reachable: a ping after 15 s of
+/// silence, and twice the wait for its answer.
+pub const RETURN_PATH_FRESH: Duration = Duration::from_secs(30);
+
+/// Failed authentications one address may make at once, count.
+pub const FAILURE_BURST: u32 = 20;
+
+/// Then one more after each of these.
+pub const FAILURE_REFILL: Duration = Duration::from_secs(1);
+
+/// Addresses watched at once, count (about 64 bytes each).
+pub const WATCHED_ADDRESSES: usize = 16_384;
+
+/// Running streams finish within this time on shutdown.
+pub const DRAIN_TIME: Duration = Duration::from_secs(120);

@@ -1,0 +1,326 @@
+//! Which edge takes a request: all linked edges that have the model and are in the key's scope,
+//! power of two choices over predicted wait. Generic over the shell's handle on an edge.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use causeway_dialect::model::ModelName;
+use causeway_policy::predicted_wait;
+use causeway_wire::{Code, InstanceId, Load, ModelInfo};
+
+use crate::core::errors::Refusal;
+
+/// What the relay knows of its edges.
+#[derive(Debug)]
+pub struct Directory<H> {
+    edges: HashMap<String, Edge<H>>,
+}
+
+impl<H> Default for Directory<H> {
+    fn default() -> Self {
+        Self {
+            edges: HashMap::new(),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Edge<H> {
+    handle: H,
+    instance: InstanceId,
+    linked: bool,
+    /// A catalog arrived; before that any model is tried.
+    listed: bool,
+    models: HashMap<ModelName, Model>,
+}
+
+/// One model of one edge.
+#[derive(Clone, Copy, Debug, Default)]
+struct Model {
+    /// In the newest catalog.
+    offered: bool,
+    slots: u32,
+    answer: Duration,
+    /// In flight and queued there, as its newest load says.
+    loaded: u32,
+    /// Ours in flight now, and when that load arrived.
+    own: u32,
+    own_then: u32,
+}
+
+impl Model {
+    /// In flight now: what the load said, plus ours opened since, less ours ended since; never
+    /// fewer than ours.
+    fn in_flight(&self) -> u32 {
+        let since = self
+            .loaded
+            .saturating_add(self.own)
+            .saturating_sub(self.own_then);
+        since.max(self.own)
+    }
+
+    fn wait(&self) -> Duration {
+        predicted_wait(self.in_flight(), self.slots, self.answer)
+    }
+}
+
+/// What a request needs of an edge.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// The model.
+    pub model: &'a ModelName,
+    /// The key's edges; none means all.
+    pub scope: &'a [String],
+    /// The one edge the caller wants.
+    pub pin: Option<&'a str>,
+    /// Edges that were tried.
+    pub tried: &'a [String],
+}
+
+/// The edge that takes a request, which is counted there until [`Directory::ended`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Choice<H> {
+    /// Name.
+    pub edge: String,
+    /// Its run.
+    pub instance: InstanceId,
+    /// The shell's handle.
+    pub handle: H,
+}
+
+impl<H: Clone> Directory<H> {
+    /// A link came up. The same run of the edge keeps what is known of it.
+    pub fn up(&mut self, edge: &str, instance: InstanceId, handle: H) {
+        match self.edges.get_mut(edge) {
+            Some(known) if known.instance == instance => {
+                known.linked = true;
+                known.handle = handle;
+            }
+            Some(_) | None => {
+                let fresh = Edge {
+                    handle,
+                    instance,
+                    linked: true,
+                    listed: false,
+                    models: HashMap::new(),
+                };
+                self.edges.insert(edge.to_owned(), fresh);
+            }
+        }
+    }
+
+    /// A link went down; its catalog is remembered, so that the model's absence can be explained.
+    pub fn down(&mut self, edge: &str, instance: InstanceId) {
+        if let Some(known) = self.known(edge, instance) {
+            known.linked = false;
+        }
+    }
+
+    /// A whole new catalog. Names that Ollama could not have are left out.
+    pub fn catalog(&mut self, edge: &str, instance: InstanceId, models: &[ModelInfo]) {
+        let Some(known) = self.known(edge, instance) else {
+            return;
+        };
+        known.listed = true;
+        for model in known.models.values_mut() {
+            model.offered = false;
+        }
+        for info in models {
+            if let Ok(name) = ModelName::parse(&info.name) {
+                let model = known.models.entry(name).or_default();
+                model.offered = true;
+                model.slots = info.slots;
+            }
+        }
+        known
+            .models
+            .retain(|_, model| model.offered || model.own > 0);
+    }
+
+    /// Newer load: models it does not name have none.
+    pub fn load(&mut self, edge: &str, instance: InstanceId, load: &Load) {
+        let Some(known) = self.known(edge, instance) else {
+            return;
+        };
+        for model in known.models.values_mut() {
+            model.loaded = 0;
+            model.own_then = model.own;
+        }
+        for entry in &load.models {
+            let name = ModelName::parse(&entry.model).ok();
+            if let Some(model) = name.and_then(|name| known.models.get_mut(&name)) {
+                model.loaded = entry.in_flight.saturating_add(entry.queued);
+                if entry.answer_ms > 0 {
+                    model.answer = Duration::from_millis(entry.answer_ms);
+                }
+            }
+        }
+    }
+
+    /// Chooses an edge and counts the request there. `random` decides between equals.
+    ///
+    /// # Errors
+    ///
+    /// `model_not_found` where linked edges are known not to have it, `edge_offline` where the
+    /// edges that might are not linked, `route_conflict` for a pin outside the key's scope.
+    pub fn choose(&mut self, wanted: Wanted<'_>, random: u64) -> Result<Choice<H>, Refusal> {
+        let in_scope =
+            |edge: &str| wanted.scope.is_empty() || wanted.scope.iter().any(|name| name == edge);
+        if let Some(pin) = wanted.pin.filter(|pin| !in_scope(pin)) {
+            return Err(Refusal::new(
+                Code::RouteConflict,
+                format!("this key may not use the edge `{pin}`"),
+            ));
+        }
+        let eligible = |name: &str| {
+            in_scope(name)
+                && wanted.pin.is_none_or(|pin| pin == name)
+                && !wanted.tried.iter().any(|tried| tried == name)
+        };
+        let offers = |edge: &Edge<H>| {
+            edge.models
+                .get(wanted.model)
+                .is_some_and(|model| model.offered)
+        };
+        let linked = || {
+            self.edges
+                .iter()
+                .filter(|(name, edge)| edge.linked && eligible(name))
+        };
+        // An edge whose catalog is still on its way is tried only if no other one has the model.
+        let mut candidates: Vec<(&String, &Edge<H>)> =
+            linked().filter(|(_, edge)| offers(edge)).collect();
+        if candidates.is_empty() {
+            candidates = linked().filter(|(_, edge)| !edge.listed).collect();
+        }
+        let load = |edge: &Edge<H>| edge.models.get(wanted.model).copied().unwrap_or_default();
+        let chosen = match candidates.as_slice() {
+            [] => return Err(self.explain(wanted, &eligible)),
+            [only] => only.0.clone(),
+            many => {
+                let (first, second) = two_of(many.len(), random);
+                let key = |index: usize| {
+                    many.get(index).map(|(_, edge)| {
+                        let model = load(edge);
+                        (model.wait(), model.in_flight())
+                    })
+                };
+                let index = if key(second) < key(first) {
+                    second
+                } else {
+                    first
+                };
+                many.get(index)
+                    .map(|(name, _)| (*name).clone())
+                    .unwrap_or_default()
+            }
+        };
+        let Some(edge) = self.edges.get_mut(&chosen) else {
+            return Err(Refusal::new(
+                Code::EdgeOffline,
+                "the edge went away; try again",
+            ));
+        };
+        edge.models.entry(wanted.model.clone()).or_default().own += 1;
+        Ok(Choice {
+            edge: chosen,
+            instance: edge.instance,
+            handle: edge.handle.clone(),
+        })
+    }
+
+    /// A request that [`Self::choose`] counted is over.
+    pub fn ended(&mut self, edge: &str, instance: InstanceId, model: &ModelName) {
+        if let Some(model) = self
+            .known(edge, instance)
+            .and_then(|edge| edge.models.get_mut(model))
+        {
+            model.own = model.own.saturating_sub(1);
+        }
+    }
+
+    /// Linked edges within a key's scope, in order of their names.
+    #[must_use]
+    pub fn linked(&self, scope: &[String]) -> Vec<Choice<H>> {
+        let mut linked: Vec<Choice<H>> = self
+            .edges
+            .iter()
+            .filter(|(name, edge)| edge.linked && (scope.is_empty() || scope.contains(name)))
+            .map(|(name, edge)| Choice {
+                edge: name.clone(),
+                instance: edge.instance,
+                handle: edge.handle.clone(),
+            })
+            .collect();
+        linked.sort_by(|a, b| a.edge.cmp(&b.edge));
+        linked
+    }
+
+    /// Models in an edge's newest catalog, short names in order.
+    #[must_use]
+    pub fn models_of(&self, edge: &str) -> Vec<String> {
+        let models = self.edges.get(edge).map(|edge| &edge.models);
+        let mut names: Vec<String> = models
+            .into_iter()
+            .flatten()
+            .filter(|(_, model)| model.offered)
+            .map(|(name, _)| name.short())
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn known(&mut self, edge: &str, instance: InstanceId) -> Option<&mut Edge<H>> {
+        self.edges
+            .get_mut(edge)
+            .filter(|known| known.instance == instance)
+    }
+
+    fn explain(&self, wanted: Wanted<'_>, eligible: &dyn Fn(&str) -> bool) -> Refusal {
+        let model = wanted.model.as_short();
+        let known = || {
+            self.edges
+                .iter()
+                .filter(|(name, _)| eligible(name))
+                .map(|(_, edge)| edge)
+        };
+        if !known().any(|edge| edge.linked) {
+            let message = match wanted.pin {
+                Some(pin) => format!(
+                    "the edge `{pin}` is not linked; start causewayd there, or leave x-causeway-edge out"
+                ),
+                None => {
+                    "no edge is linked; check that causewayd runs on the GPU machine".to_owned()
+                }
+            };
+            return Refusal::new(Code::EdgeOffline, message);
+        }
+        if known().any(|edge| !edge.linked && edge.models.contains_key(wanted.model)) {
+            let message = format!(
+                "the edge that has `{model}` is not linked; check that causewayd runs there"
+            );
+            return Refusal::new(Code::EdgeOffline, message);
+        }
+        Refusal::new(
+            Code::ModelNotFound,
+            format!(
+                "model '{model}' not found on any linked edge; pull it there, or list models with GET /api/tags"
+            ),
+        )
+    }
+}
+
+/// Two different indexes under `count` (at least 2).
+fn two_of(count: usize, random: u64) -> (usize, usize) {
+    let count = u64::try_from(count).unwrap_or(u64::MAX).max(2);
+    let first = (random & u64::from(u32::MAX)) % count;
+    let second = (first + 1 + (random >> 32) % (count - 1)) % count;
+    (
+        usize::try_from(first).unwrap_or(0),
+        usize::try_from(second).unwrap_or(0),
+    )
+}
+
+#[cfg(test)]
+#[path = "routing_tests.rs"]
+mod tests;

@@ -1,0 +1,185 @@
+//! Routing over several edges.
+
+use causeway_wire::ModelLoad;
+
+use super::*;
+
+const FIRST: InstanceId = InstanceId::new(1);
+
+fn model(name: &str) -> ModelName {
+    ModelName::parse(name).unwrap()
+}
+
+fn info(name: &str, slots: u32) -> ModelInfo {
+    ModelInfo {
+        name: name.to_owned(),
+        slots,
+        ..ModelInfo::default()
+    }
+}
+
+fn busy(name: &str, in_flight: u32, answer_ms: u64) -> Load {
+    let entry = ModelLoad {
+        model: name.to_owned(),
+        in_flight,
+        answer_ms,
+        ..ModelLoad::default()
+    };
+    Load {
+        models: vec![entry],
+    }
+}
+
+/// Edges `a` and `b`, both with `m`.
+fn two_edges() -> Directory<u8> {
+    let mut directory = Directory::default();
+    for (handle, edge) in ["a", "b"].into_iter().enumerate() {
+        directory.up(edge, FIRST, u8::try_from(handle).unwrap());
+        directory.catalog(edge, FIRST, &[info("m", 1)]);
+    }
+    directory
+}
+
+fn choose(directory: &mut Directory<u8>, name: &str, random: u64) -> Result<String, Code> {
+    let wanted = Wanted {
+        model: &model(name),
+        scope: &[],
+        pin: None,
+        tried: &[],
+    };
+    directory
+        .choose(wanted, random)
+        .map(|choice| choice.edge)
+        .map_err(|refusal| refusal.code)
+}
+
+#[test]
+fn the_edge_with_the_shorter_predicted_wait_takes_the_request() {
+    let mut directory = two_edges();
+    directory.load("a", FIRST, &busy("M:latest", 3, 1000));
+    for random in 0..16 {
+        assert_eq!(choose(&mut directory, "m", random), Ok("b".to_owned()));
+        directory.ended("b", FIRST, &model("m"));
+    }
+}
+
+#[test]
+fn own_requests_since_the_last_load_count_until_they_end() {
+    let mut directory = two_edges();
+    directory.load("a", FIRST, &busy("m", 0, 1000));
+    directory.load("b", FIRST, &busy("m", 0, 1000));
+    let first = choose(&mut directory, "m", 0).unwrap();
+    let second = choose(&mut directory, "m", 0).unwrap();
+    assert_ne!(first, second, "the busy one is not taken twice");
+    directory.ended(&first, FIRST, &model("m"));
+    assert_eq!(choose(&mut directory, "m", 1), Ok(first));
+}
+
+#[test]
+fn a_load_report_replaces_what_was_counted_before_it() {
+    let mut directory = two_edges();
+    directory.load("a", FIRST, &busy("m", 5, 1000));
+    assert_eq!(choose(&mut directory, "m", 0), Ok("b".to_owned()));
+    // The report that follows already counts our request at `b`.
+    directory.load("b", FIRST, &busy("m", 1, 1000));
+    directory.load("a", FIRST, &busy("m", 1, 1000));
+    directory.ended("b", FIRST, &model("m"));
+    assert_eq!(choose(&mut directory, "m", 0), Ok("b".to_owned()));
+}
+
+#[test]
+fn what_no_edge_has_is_not_found_and_what_an_absent_edge_has_is_offline() {
+    let mut directory = two_edges();
+    assert_eq!(choose(&mut directory, "other", 0), Err(Code::ModelNotFound));
+    directory.catalog("b", FIRST, &[info("other", 1)]);
+    assert_eq!(choose(&mut directory, "other", 0), Ok("b".to_owned()));
+    directory.ended("b", FIRST, &model("other"));
+    directory.down("b", FIRST);
+    assert_eq!(choose(&mut directory, "other", 0), Err(Code::EdgeOffline));
+    assert_eq!(choose(&mut directory, "m", 0), Ok("a".to_owned()));
+    directory.down("a", FIRST);
+    assert_eq!(choose(&mut directory, "m", 0), Err(Code::EdgeOffline));
+    assert_eq!(
+        choose(&mut Directory::default(), "m", 0),
+        Err(Code::EdgeOffline)
+    );
+}
+
+#[test]
+fn an_edge_without_a_catalog_yet_is_tried_rather_than_denied() {
+    let mut directory = Directory::default();
+    directory.up("a", FIRST, 0);
+    assert_eq!(choose(&mut directory, "m", 0), Ok("a".to_owned()));
+    directory.catalog("a", FIRST, &[]);
+    assert_eq!(choose(&mut directory, "m", 0), Err(Code::ModelNotFound));
+}
+
+#[test]
+fn scope_pin_and_tried_edges_narrow_the_choice() {
+    let mut directory = two_edges();
+    let m = model("m");
+    let scope = ["b".to_owned()];
+    let wanted = Wanted {
+        model: &m,
+        scope: &scope,
+        pin: None,
+        tried: &[],
+    };
+    assert_eq!(directory.choose(wanted, 0).unwrap().edge, "b");
+    let outside = Wanted {
+        pin: Some("a"),
+        ..wanted
+    };
+    assert_eq!(
+        directory.choose(outside, 0).unwrap_err().code,
+        Code::RouteConflict
+    );
+    let pinned = Wanted {
+        model: &m,
+        scope: &[],
+        pin: Some("a"),
+        tried: &[],
+    };
+    assert_eq!(directory.choose(pinned, 0).unwrap().edge, "a");
+    let absent = Wanted {
+        pin: Some("z"),
+        ..pinned
+    };
+    assert_eq!(
+        directory.choose(absent, 0).unwrap_err().code,
+        Code::EdgeOffline
+    );
+    let tried = ["a".to_owned(), "b".to_owned()];
+    let exhausted = Wanted {
+        pin: None,
+        tried: &tried,
+        ..pinned
+    };
+    assert!(directory.choose(exhausted, 0).is_err());
+}
+
+#[test]
+fn another_run_of_an_edge_starts_anew_and_late_news_of_the_old_one_is_ignored() {
+    let mut directory = two_edges();
+    let second = InstanceId::new(2);
+    directory.down("b", FIRST);
+    directory.up("a", second, 9);
+    directory.down("a", FIRST);
+    directory.catalog("a", FIRST, &[]);
+    directory.ended("a", FIRST, &model("m"));
+    assert_eq!(choose(&mut directory, "m", 0), Ok("a".to_owned()));
+    assert_eq!(directory.linked(&[]).len(), 1);
+}
+
+#[test]
+fn two_choices_are_different_and_cover_all_pairs() {
+    for count in 2..6 {
+        let mut seen = std::collections::HashSet::new();
+        for random in 0..4096_u64 {
+            let (first, second) = two_of(count, (random / 64) << 32 | (random % 64));
+            assert!(first != second && first < count && second < count);
+            seen.insert((first, second));
+        }
+        assert_eq!(seen.len(), count * (count - 1));
+    }
+}
