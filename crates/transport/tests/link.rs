@@ -5,7 +5,7 @@ mod support;
 use bytes::Bytes;
 use causeway_transport::{Received, tls};
 use causeway_wire::{Code, Failure, Head, ModelInfo, Outcome};
-use support::{Ca, Relay, cutting_proxy, drain, open_stream, patiently};
+use support::{Ca, Relay, cutting_proxy, drain, open_stream, patiently, recording_proxy};
 use tokio::net::TcpStream;
 
 fn ok() -> Head {
@@ -212,4 +212,59 @@ async fn the_edge_port_refuses_tls_1_2() {
         .connect("localhost".try_into().unwrap(), tcp)
         .await;
     assert!(refused.is_err());
+}
+
+#[tokio::test]
+async fn who_listens_between_daemon_and_relay_sees_no_byte_of_prompt_or_answer() {
+    const CANARY: &[u8] = b"canary-in-the-prompt";
+    let relay = Relay::start().await;
+    let (port, _cut, tape) = recording_proxy(relay.address).await;
+    let (_edge, mut incoming) = relay.edge(port);
+    let mut caller = open_stream(&relay.link().await, CANARY);
+    let mut request = patiently(incoming.recv()).await.unwrap();
+    let (body, _) = drain(&mut request.stream).await;
+    assert_eq!(body, CANARY);
+    request
+        .stream
+        .send_whole(ok(), Bytes::from_static(CANARY), None)
+        .unwrap();
+    assert_eq!(drain(&mut caller).await.0, CANARY);
+
+    let tape = tape.lock().unwrap();
+    assert!(
+        tape.len() > 2 * CANARY.len(),
+        "nothing went through the proxy"
+    );
+    for secret in [CANARY, b"/api/chat", b"gpu-1"] {
+        assert!(!tape.windows(secret.len()).any(|window| window == secret));
+    }
+}
+
+#[tokio::test]
+async fn a_second_process_with_the_same_certificate_takes_over_and_the_first_says_so() {
+    let relay = Relay::start().await;
+    let (first, _first_incoming) = relay.edge(relay.address.port());
+    let old = relay.link().await;
+    let mut caller = open_stream(&old, b"");
+    let (_second, mut incoming) = relay.edge(relay.address.port());
+    let (_, end) = drain(&mut caller).await;
+    assert!(matches!(end, Received::Failed(_)), "{end:?}");
+    patiently(async {
+        while !first.status().superseded {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let new = patiently(async {
+        loop {
+            let link = relay.link().await;
+            if link.edge_instance() != old.edge_instance() {
+                return link;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let _caller = open_stream(&new, b"");
+    assert!(patiently(incoming.recv()).await.is_some());
 }

@@ -19,6 +19,8 @@ use causeway_wire::{
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
@@ -218,22 +220,44 @@ pub(crate) async fn drain(stream: &mut RequestStream) -> (Vec<u8>, Received) {
 
 /// Forwards TCP to `target`; every connection ends when the returned sender fires.
 pub(crate) async fn cutting_proxy(target: SocketAddr) -> (u16, tokio::sync::broadcast::Sender<()>) {
+    let (port, cut, _) = recording_proxy(target).await;
+    (port, cut)
+}
+
+/// The same; also keeps every byte it forwards, both ways.
+pub(crate) async fn recording_proxy(
+    target: SocketAddr,
+) -> (u16, tokio::sync::broadcast::Sender<()>, Arc<Mutex<Vec<u8>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let (cut, _) = tokio::sync::broadcast::channel(1);
-    let cuts = cut.clone();
+    let record = Arc::new(Mutex::new(Vec::new()));
+    let (cuts, tape) = (cut.clone(), Arc::clone(&record));
     tokio::spawn(async move {
         loop {
-            let (mut inbound, _) = listener.accept().await.unwrap();
-            let mut cut = cuts.subscribe();
+            let (inbound, _) = listener.accept().await.unwrap();
+            let (mut cut, tape) = (cuts.subscribe(), Arc::clone(&tape));
             tokio::spawn(async move {
-                let mut outbound = TcpStream::connect(target).await.unwrap();
+                let outbound = TcpStream::connect(target).await.unwrap();
+                let (from_edge, to_edge) = inbound.into_split();
+                let (from_relay, to_relay) = outbound.into_split();
                 tokio::select! {
-                    _ = tokio::io::copy_bidirectional(&mut inbound, &mut outbound) => {}
+                    () = forward(from_edge, to_relay, &tape) => {}
+                    () = forward(from_relay, to_edge, &tape) => {}
                     _ = cut.recv() => {}
                 }
             });
         }
     });
-    (port, cut)
+    (port, cut, record)
+}
+
+async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, tape: &Mutex<Vec<u8>>) {
+    let mut buffer = vec![0; 16 * 1024];
+    while let Ok(count @ 1..) = from.read(&mut buffer).await {
+        tape.lock().unwrap().extend_from_slice(&buffer[..count]);
+        if to.write_all(&buffer[..count]).await.is_err() {
+            return;
+        }
+    }
 }
