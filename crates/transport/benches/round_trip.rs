@@ -1,7 +1,6 @@
 //! What the link alone costs: a request and a small answer over loopback mTLS, one after the other
 //! and many at once. Baseline for the load tool's whole-way figures.
-#![expect(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
-#![expect(missing_docs, reason = "criterion's macros make undocumented items")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a benchmark fails by panicking")]
 
 #[path = "../tests/support/mod.rs"]
 #[expect(dead_code, reason = "the tests use all of it, this only a part")]
