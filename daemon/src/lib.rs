@@ -1,1 +1,32 @@
-//! placeholder
+//! causewayd: beside Ollama, linked to a relay, so that cloud applications can use this machine's models.
+//!
+//! The way of a request: `app.rs` takes it from the link, `gate.rs` judges it, `session.rs`
+//! decides step by step, `session/run.rs` does what it says, `ollama.rs` asks Ollama. A library,
+//! so that quickstart can start it by re-executing itself. Absent for now: enrolment, queueing,
+//! overflow to Bedrock.
+
+mod address;
+mod app;
+mod caller;
+mod catalog;
+mod cli;
+pub mod config;
+mod filter;
+mod gate;
+mod identity;
+mod ledger;
+mod metrics;
+mod notify;
+mod observe;
+mod ollama;
+mod probe;
+mod ready;
+mod session;
+mod signals;
+mod status;
+mod work;
+
+/// The program: `args` with the program's name first, the exit code as the contract says.
+pub fn main(args: impl IntoIterator<Item = std::ffi::OsString>) -> std::process::ExitCode {
+    cli::main(args)
+}

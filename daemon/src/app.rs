@@ -1,0 +1,332 @@
+//! The composition root: builds everything, owns every task, ends the process.
+//!
+//! Invariants: no other file spawns a task. A request's panic resets its stream and is counted;
+//! any other task's end ends the process with an error. Shutdown: refuse new requests, say so,
+//! finish what runs within the grace time, let the link deliver, close. A second signal forces.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, anyhow};
+use arc_swap::ArcSwap;
+use causeway_transport::{EdgeLink, EdgeLinkConfig, Incoming};
+use causeway_wire::{Code, EdgeConfig, Failure, InstanceId};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+
+use crate::catalog::{self, Catalog};
+use crate::config::Config;
+use crate::identity::{self, Identity};
+use crate::metrics::Metrics;
+use crate::observe::Observer;
+use crate::ollama::Ollama;
+use crate::ready::{self, ReadyFile};
+use crate::session::run::serve;
+use crate::signals::{Signal, Signals};
+use crate::status::{self, Certificate, View};
+use crate::work::Work;
+use crate::notify;
+
+/// Streams taken at once, count: each holds one connection to Ollama, and Ollama queues no more
+/// than 512 itself.
+const MAX_STREAMS: u32 = 256;
+
+/// How long what runs may go on after the first signal.
+const DRAIN: Duration = Duration::from_secs(120);
+
+/// How long the link may take to deliver the last frames once all requests have ended.
+const DELIVERY: Duration = Duration::from_secs(5);
+
+/// Load changes are gathered this long; the link itself sends them only when they matter.
+const LOAD_GATHER: Duration = Duration::from_millis(50);
+
+/// Upkeep of metrics and the service manager's status line.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// What `run` was told on the command line.
+#[derive(Debug, Default)]
+pub(crate) struct Options {
+    /// Written once the status port is bound.
+    pub(crate) ready_file: Option<PathBuf>,
+    /// The parent holds our standard input: its end is ours.
+    pub(crate) until_stdin_closes: bool,
+}
+
+/// How the process ended well.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Ended {
+    /// Everything that ran was finished, or the grace time was over.
+    Drained,
+    /// A second signal cut it short.
+    Forced,
+}
+
+/// Runs until a signal; an error is a task that ended although it should not.
+pub(crate) async fn run(config: Config, identity: Identity, options: Options) -> anyhow::Result<Ended> {
+    let listener = listen(&config).await?;
+    let mut signals = Signals::new(options.until_stdin_closes)?;
+    let (mut app, tasks) = App::build(config, identity)?;
+    app.start(tasks, listener, options.ready_file)?;
+    notify::ready();
+    app.serve(&mut signals).await?;
+    app.drain(&mut signals).await
+}
+
+/// The long tasks, not yet spawned.
+struct Tasks {
+    link: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
+    incoming: mpsc::Receiver<Incoming>,
+}
+
+struct App {
+    config: Config,
+    link: EdgeLink,
+    tls: Arc<ArcSwap<rustls::ClientConfig>>,
+    work: Arc<Work>,
+    view: Arc<View>,
+    catalog: Catalog,
+    incoming: mpsc::Receiver<Incoming>,
+    /// Tasks that must not end; each gives its name.
+    core: JoinSet<&'static str>,
+    requests: JoinSet<()>,
+}
+
+impl App {
+    fn build(config: Config, identity: Identity) -> anyhow::Result<(Self, Tasks)> {
+        let tls = Arc::new(ArcSwap::new(Arc::clone(&identity.tls)));
+        let wire = EdgeConfig {
+            edge: identity.edge.clone(),
+            instance: InstanceId::new(rand::random()),
+            software: concat!("causewayd/", env!("CARGO_PKG_VERSION")).to_owned(),
+            connections: config.relay.connections,
+            max_streams: MAX_STREAMS,
+            ceiling: config.route.ceiling(),
+        };
+        let link_config = EdgeLinkConfig { wire, url: config.relay.url.clone(), tls: Arc::clone(&tls) };
+        let (link, driver, incoming) = EdgeLink::new(link_config);
+        let catalog = Catalog::default();
+        let observer = Observer::new(Metrics::new()?);
+        let ollama = Ollama::new(&config.ollama.url)?;
+        let work = Arc::new(Work::new(ollama, config.ollama.clone(), catalog.clone(), observer));
+        let certificate = Certificate { not_after: identity.not_after, fault: identity.fault(SystemTime::now()) };
+        if let Some(fault) = &certificate.fault {
+            tracing::error!(fault, "the certificate cannot be used");
+        }
+        let watched = link.clone();
+        let view = Arc::new(View {
+            work: Arc::clone(&work),
+            link: Box::new(move || watched.status()),
+            relay: config.relay.url.to_string(),
+            edge: identity.edge,
+            certificate: ArcSwap::from_pointee(certificate),
+            started: SystemTime::now(),
+            draining: AtomicBool::new(false),
+        });
+        let (core, requests) = (JoinSet::new(), JoinSet::new());
+        let (_nobody, closed) = mpsc::channel(1);
+        let app = Self { config, link, tls, work, view, catalog, incoming: closed, core, requests };
+        Ok((app, Tasks { link: Box::pin(driver), incoming }))
+    }
+
+    /// Spawns every task that lives as long as the process.
+    fn start(&mut self, tasks: Tasks, listener: TcpListener, ready_file: Option<PathBuf>) -> anyhow::Result<()> {
+        let address = listener.local_addr()?;
+        tracing::info!(relay = %self.view.relay, edge = %self.view.edge, ollama = %self.config.ollama.url,
+            status = %address, version = env!("CARGO_PKG_VERSION"), "causewayd starts");
+        self.incoming = tasks.incoming;
+        let driver = tasks.link;
+        self.spawn("link", driver);
+        let view = Arc::clone(&self.view);
+        self.spawn("status port", async move {
+            if let Err(error) = status::serve(listener, view).await {
+                tracing::error!(%error, "the status port failed");
+            }
+        });
+        let (announcer, reporter) = (self.link.clone(), self.link.clone());
+        let poll = catalog::poll(
+            self.work.ollama.clone(),
+            self.config.ollama.clone(),
+            self.config.route.ceiling(),
+            self.catalog.clone(),
+            move |models| announcer.set_catalog(models),
+        );
+        self.spawn("catalog", poll);
+        self.spawn("load", report_load(Arc::clone(&self.work), reporter));
+        if let Some(path) = ready_file {
+            ready::write(&path, &ReadyFile::new(address))?;
+        }
+        Ok(())
+    }
+
+    fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.core.spawn(async move {
+            task.await;
+            name
+        });
+    }
+
+    /// Until the first signal to stop.
+    async fn serve(&mut self, signals: &mut Signals) -> anyhow::Result<()> {
+        let mut upkeep = interval(notify::watchdog_period().map_or(UPKEEP, |period| period.min(UPKEEP)));
+        upkeep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                signal = signals.next() => match signal {
+                    Signal::Reload => self.reload(),
+                    Signal::Stop | Signal::Abandoned => return Ok(()),
+                },
+                Some(ended) = self.core.join_next() => return Err(unexpected(ended)),
+                Some(ended) = self.requests.join_next(), if !self.requests.is_empty() => self.request_ended(&ended),
+                incoming = self.incoming.recv() => match incoming {
+                    Some(incoming) => self.take(incoming),
+                    None => return Err(anyhow!("the link gives no more requests")),
+                },
+                _ = upkeep.tick() => self.upkeep(),
+            }
+        }
+    }
+
+    fn take(&mut self, incoming: Incoming) {
+        let Incoming { open, mut stream } = incoming;
+        if self.requests.len() >= MAX_STREAMS as usize {
+            let failure = Failure::new(Code::Saturated, "this edge runs as many requests as it can: try again");
+            stream.fail(failure.retryable());
+            return;
+        }
+        let id = stream.id().to_string();
+        self.requests.spawn(serve(Arc::clone(&self.work), open, id, stream));
+    }
+
+    fn request_ended(&self, ended: &Result<(), JoinError>) {
+        if let Err(error) = ended
+            && error.is_panic()
+        {
+            tracing::error!(%error, "a request's task panicked; its stream was reset");
+            self.work.observer.panicked();
+        }
+    }
+
+    fn upkeep(&self) {
+        self.work.observer.metrics.upkeep();
+        notify::watchdog();
+        let link = self.link.status();
+        notify::status(&format!(
+            "{} connections to the relay, {} requests in flight",
+            link.connections,
+            self.requests.len()
+        ));
+    }
+
+    /// SIGHUP: certificates again, and a dial at once. A bad new file keeps the old one.
+    fn reload(&self) {
+        let (directory, ca_file) = (&self.config.identity.directory, self.config.relay.ca_file.as_deref());
+        let loaded = identity::load(directory, ca_file).and_then(|identity| match &identity.edge {
+            edge if *edge == self.view.edge => Ok(identity),
+            edge => Err(anyhow!("the new certificate is another edge's ({edge}): restart to become that edge")),
+        });
+        match loaded {
+            Ok(identity) => {
+                let fault = identity.fault(SystemTime::now());
+                self.tls.store(identity.tls);
+                self.view.certificate.store(Arc::new(Certificate { not_after: identity.not_after, fault }));
+                self.link.rotate();
+                tracing::info!("certificates reloaded");
+            }
+            Err(error) => {
+                let fault = format!("reload refused, the old certificate stays in use: {error:#}");
+                tracing::error!(fault, "reload");
+                let not_after = self.view.certificate.load().not_after;
+                self.view.certificate.store(Arc::new(Certificate { not_after, fault: Some(fault) }));
+            }
+        }
+        self.link.reconnect_now();
+    }
+
+    /// Refuse new, finish what runs, deliver, close.
+    async fn drain(mut self, signals: &mut Signals) -> anyhow::Result<Ended> {
+        notify::stopping();
+        self.view.draining.store(true, Ordering::Relaxed);
+        self.link.drain();
+        tracing::info!(in_flight = self.requests.len(), "draining; a second signal ends at once");
+        let end = Instant::now() + DRAIN;
+        let mut ended = Ended::Drained;
+        loop {
+            tokio::select! {
+                biased;
+                signal = signals.next() => match signal {
+                    Signal::Reload => {}
+                    Signal::Stop | Signal::Abandoned => {
+                        ended = Ended::Forced;
+                        break;
+                    }
+                },
+                done = self.requests.join_next() => match done {
+                    Some(done) => self.request_ended(&done),
+                    None => break,
+                },
+                // What was opened before the relay heard of the drain still runs.
+                Some(incoming) = self.incoming.recv() => self.take(incoming),
+                () = sleep_until(end) => {
+                    tracing::warn!(cut = self.requests.len(), "the grace time is over");
+                    break;
+                }
+            }
+        }
+        self.requests.abort_all();
+        if ended == Ended::Drained {
+            self.deliver().await;
+        }
+        self.link.shutdown();
+        let closed = timeout(DELIVERY, async { while !matches!(self.core.join_next().await, Some(Ok("link")) | None) {} });
+        if ended == Ended::Drained && closed.await.is_err() {
+            tracing::warn!("the link did not close in time");
+        }
+        tracing::info!(?ended, "causewayd ends");
+        Ok(ended)
+    }
+
+    /// Waits until the relay has acknowledged every last frame.
+    async fn deliver(&self) {
+        let delivered = async {
+            let mut look = interval(Duration::from_millis(10));
+            while self.link.status().streams > 0 {
+                look.tick().await;
+            }
+        };
+        if timeout(DELIVERY, delivered).await.is_err() {
+            tracing::warn!("the relay did not acknowledge all answers in time");
+        }
+    }
+}
+
+async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
+    let address = config.status_listen;
+    TcpListener::bind(address).await.with_context(|| {
+        format!(
+            "the status port {address} cannot be had: set status.listen (CAUSEWAY__STATUS__LISTEN) to a free \
+             port, or stop what uses this one"
+        )
+    })
+}
+
+/// Tells the link of the load whenever it changed.
+async fn report_load(work: Arc<Work>, link: EdgeLink) {
+    loop {
+        work.load_changed.notified().await;
+        link.set_load(work.load());
+        tokio::time::sleep(LOAD_GATHER).await;
+    }
+}
+
+fn unexpected(ended: Result<&'static str, JoinError>) -> anyhow::Error {
+    match ended {
+        Ok(name) => anyhow!("the {name} task ended although it should not"),
+        Err(error) => anyhow!("a task of the daemon failed: {error}"),
+    }
+}

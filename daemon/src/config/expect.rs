@@ -1,0 +1,135 @@
+//! What each kind of value must look like, and what is said where it does not.
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use causeway_transport::RelayUrl;
+
+use super::reader::Expected;
+use super::source::Value;
+use super::{OllamaUrl, Route};
+use crate::address;
+
+fn text_of(value: &Value) -> Option<&str> {
+    match value {
+        Value::Text(text) | Value::Env(text) => Some(text),
+        Value::Integer(_) | Value::Float(_) | Value::Bool(_) | Value::List(_) | Value::Other(_) => None,
+    }
+}
+
+/// A whole number within `range`.
+pub(super) fn whole(range: RangeInclusive<u64>, unit: &str) -> impl FnOnce(&Value) -> Result<u64, Expected> {
+    move |value| {
+        let number = match value {
+            Value::Integer(number) => u64::try_from(*number).ok(),
+            Value::Env(text) => text.parse().ok(),
+            Value::Text(_) | Value::Float(_) | Value::Bool(_) | Value::List(_) | Value::Other(_) => None,
+        };
+        number.filter(|number| range.contains(number)).ok_or_else(|| {
+            format!("expected a whole number{unit} from {} to {}", range.start(), range.end())
+        })
+    }
+}
+
+/// A share of one, both ends excluded.
+pub(super) fn share(value: &Value) -> Result<f64, Expected> {
+    let number = match value {
+        Value::Float(number) => Some(*number),
+        Value::Env(text) => text.parse().ok(),
+        Value::Integer(_) | Value::Text(_) | Value::Bool(_) | Value::List(_) | Value::Other(_) => None,
+    };
+    number
+        .filter(|share| *share > 0.0 && *share < 1.0)
+        .ok_or_else(|| "expected a number between 0 and 1, such as 0.66".to_owned())
+}
+
+pub(super) fn flag(value: &Value) -> Result<bool, Expected> {
+    match value {
+        Value::Bool(flag) => Ok(*flag),
+        Value::Env(text) if text == "true" => Ok(true),
+        Value::Env(text) if text == "false" => Ok(false),
+        Value::Env(_) | Value::Text(_) | Value::Integer(_) | Value::Float(_) | Value::List(_) | Value::Other(_) => {
+            Err("expected true or false".to_owned())
+        }
+    }
+}
+
+pub(super) fn path(value: &Value) -> Result<PathBuf, Expected> {
+    match text_of(value) {
+        Some(text) if !text.is_empty() => Ok(PathBuf::from(text)),
+        _ => Err("expected a path".to_owned()),
+    }
+}
+
+pub(super) fn relay_url(value: &Value) -> Result<RelayUrl, Expected> {
+    let text = text_of(value).ok_or("expected wss://HOST[:PORT]/edge")?;
+    let url: RelayUrl = text.parse().map_err(|error: causeway_transport::RelayUrlError| error.to_string())?;
+    refuse_denied(&url.host)?;
+    Ok(url)
+}
+
+/// `http://HOST[:PORT]` and nothing more: what is behind it is pinned.
+pub(super) fn ollama_url(value: &Value) -> Result<OllamaUrl, Expected> {
+    const FORM: &str = "expected http://HOST:PORT without path, user or query, such as http://127.0.0.1:11434";
+    let url = text_of(value).and_then(|text| reqwest::Url::parse(text).ok()).ok_or(FORM)?;
+    let plain = url.scheme() == "http"
+        && url.username().is_empty()
+        && url.password().is_none()
+        && url.path() == "/"
+        && url.query().is_none()
+        && url.fragment().is_none();
+    let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else { return Err(FORM.to_owned()) };
+    if !plain {
+        return Err(FORM.to_owned());
+    }
+    refuse_denied(host)?;
+    Ok(OllamaUrl { host: host.to_owned(), port })
+}
+
+fn refuse_denied(host: &str) -> Result<(), Expected> {
+    let address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
+    match address {
+        Some(address) if address::is_denied(address) => {
+            Err("expected another address: link-local and cloud metadata addresses are never contacted".to_owned())
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+pub(super) fn patterns(value: &Value) -> Result<Vec<String>, Expected> {
+    const FORM: &str = "expected an array of shell patterns, such as [\"*\"] (arrays only in the file)";
+    let Value::List(items) = value else { return Err(FORM.to_owned()) };
+    let patterns: Option<Vec<String>> =
+        items.iter().map(|item| text_of(item).filter(|text| !text.is_empty()).map(str::to_owned)).collect();
+    match patterns {
+        Some(patterns) if !patterns.is_empty() => Ok(patterns),
+        _ => Err(FORM.to_owned()),
+    }
+}
+
+pub(super) fn model_name(value: &Value) -> Result<String, Expected> {
+    let text = text_of(value).ok_or("expected a model name in quotes, such as \"qwen3:8b\"")?;
+    match causeway_dialect::model::ModelName::parse(text) {
+        Ok(name) => Ok(name.short()),
+        Err(error) => Err(format!("expected a model name as `ollama list` shows it; {error}")),
+    }
+}
+
+pub(super) fn route(value: &Value) -> Result<Route, Expected> {
+    match text_of(value) {
+        Some("auto") => Ok(Route::Auto),
+        Some("local-only") => Ok(Route::LocalOnly),
+        Some("cloud-only") => Err("not available yet: expected \"auto\" or \"local-only\"".to_owned()),
+        _ => Err("expected \"auto\" or \"local-only\"".to_owned()),
+    }
+}
+
+pub(super) fn loopback(value: &Value) -> Result<SocketAddr, Expected> {
+    let address: Option<SocketAddr> = text_of(value).and_then(|text| text.parse().ok());
+    match address {
+        Some(address) if address.ip().is_loopback() => Ok(address),
+        Some(_) => Err("expected a loopback address: the status port has no password".to_owned()),
+        None => Err("expected IP:PORT on loopback, such as 127.0.0.1:9180".to_owned()),
+    }
+}

@@ -1,0 +1,190 @@
+//! What may reach Ollama: judged here again, whatever the relay decided.
+//!
+//! Invariant: a [`Plan`] is the only way to Ollama, and holds a route of the closed table and a
+//! model of the allow-list; the raw target is never used again. Absent: the body (`session/run.rs`).
+
+use std::time::Duration;
+
+use causeway_dialect::model::ModelName;
+use causeway_dialect::route::{self, Shape, Target, Upstream};
+use causeway_wire::{Backend, Code, Failure, Open};
+
+/// A request that may run.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Plan {
+    /// Where it goes.
+    pub(crate) route: Upstream,
+    /// How its answer looks.
+    pub(crate) shape: Shape,
+    /// The model, reduced; none for lists.
+    pub(crate) model: Option<String>,
+    /// The caller's hard deadline for the first token.
+    pub(crate) deadline: Option<Duration>,
+}
+
+/// Judges `open`. `allow` are the patterns of `ollama.models`; `is_remote` knows models that
+/// Ollama would forward to another machine.
+pub(crate) fn judge(open: &Open, allow: &[String], is_remote: impl Fn(&str) -> bool) -> Result<Plan, Failure> {
+    let route = match route::classify(&open.method, &open.path) {
+        Target::Upstream(route) => route,
+        Target::Root | Target::Causeway | Target::Forbidden(_) | Target::WrongMethod(..) | Target::Unknown(_) => {
+            let message = format!(
+                "{} {} is not served: only inference and read-only routes reach the Ollama of an edge",
+                printable(&open.method),
+                printable(&open.path)
+            );
+            return Err(Failure::new(Code::RouteNotAllowed, message));
+        }
+    };
+    if !open.policy.allow.contains(&Backend::Local) {
+        let message = "no backend left: the request may not run locally and this edge has no other backend";
+        return Err(Failure::new(Code::RouteConflict, message));
+    }
+    let model = match named_model(open, route)? {
+        Some(name) => Some(permitted(&name, allow, is_remote)?),
+        None => None,
+    };
+    let deadline = open.policy.deadline_ms.filter(|_| open.policy.hard).map(Duration::from_millis);
+    Ok(Plan { route, shape: route.shape().of_answer(open.stream), model, deadline })
+}
+
+/// The model that the request is about; for a path with a name the path's own.
+fn named_model(open: &Open, route: Upstream) -> Result<Option<ModelName>, Failure> {
+    let text = if route == Upstream::OpenAiModel { route::model_in_path(&open.path) } else { open.model.clone() };
+    match text {
+        Some(text) => match ModelName::parse(&text) {
+            Ok(name) => Ok(Some(name)),
+            Err(error) => Err(Failure::new(Code::InvalidRequest, error.to_string())),
+        },
+        None if route.is_inference() || matches!(route, Upstream::OllamaShow | Upstream::OpenAiModel) => {
+            Err(Failure::new(Code::InvalidRequest, "the request names no model: set \"model\""))
+        }
+        None => Ok(None),
+    }
+}
+
+fn permitted(name: &ModelName, allow: &[String], is_remote: impl Fn(&str) -> bool) -> Result<String, Failure> {
+    if name.is_cloud() || is_remote(name.as_short()) {
+        let message = format!(
+            "`{name}` runs on another machine than the edge's own (an Ollama cloud model), which this edge does \
+             not allow: choose a local model"
+        );
+        return Err(Failure::new(Code::RouteConflict, message));
+    }
+    if !is_allowed(name, allow) {
+        let message = format!("this edge does not offer `{name}`: its ollama.models leaves it out");
+        return Err(Failure::new(Code::ModelNotFound, message));
+    }
+    Ok(name.short())
+}
+
+/// Whether a pattern of the allow-list covers the model.
+pub(crate) fn is_allowed(name: &ModelName, allow: &[String]) -> bool {
+    allow.iter().any(|pattern| name.matches(pattern))
+}
+
+/// The relay's text for a message: short, without control characters.
+fn printable(text: &str) -> String {
+    text.chars().take(100).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use causeway_wire::{InstanceId, Policy};
+
+    use super::*;
+
+    fn open(method: &str, path: &str, model: Option<&str>) -> Open {
+        Open {
+            edge_instance: InstanceId::new(1),
+            method: method.to_owned(),
+            path: path.to_owned(),
+            headers: Vec::new(),
+            model: model.map(str::to_owned),
+            stream: None,
+            policy: Policy {
+                allow: vec![Backend::Local],
+                batch: false,
+                deadline_ms: None,
+                hard: false,
+                spend_max_usd: 0.0,
+            },
+            key: "k".to_owned(),
+            traceparent: None,
+            reply: None,
+        }
+    }
+
+    fn judged(open: &Open, allow: &str) -> Result<Plan, Code> {
+        judge(open, &[allow.to_owned()], |name| name == "forwarded:latest").map_err(|failure| failure.code)
+    }
+
+    #[test]
+    fn management_account_and_debug_routes_are_refused_in_every_spelling() {
+        for (method, path) in [
+            ("POST", "/api/pull"),
+            ("DELETE", "/api/delete"),
+            ("POST", "//api/pull"),
+            ("POST", "/api/../api/delete"),
+            ("POST", "/api%2fpull"),
+            ("POST", "/API/PULL"),
+            ("GET", "http://127.0.0.1:9180/api/status"),
+            ("GET", "/debug/pprof/cmdline"),
+            ("POST", "/api/me"),
+            ("GET", "/"),
+            ("GET", "/api/status"),
+            ("GET", "/metrics"),
+            ("GET", "/api/chat"),
+        ] {
+            assert_eq!(judged(&open(method, path, Some("m")), "*"), Err(Code::RouteNotAllowed), "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn a_model_outside_the_allow_list_is_not_offered() {
+        let outside = open("POST", "/api/chat", Some("LIBRARY/Llama3"));
+        assert_eq!(judged(&outside, "qwen*"), Err(Code::ModelNotFound));
+        let inside = judged(&open("POST", "/api/chat", Some("Qwen3:8B")), "qwen*").unwrap();
+        assert_eq!(inside.model.as_deref(), Some("qwen3:8b"));
+    }
+
+    #[test]
+    fn cloud_models_and_local_names_for_remote_ones_are_refused() {
+        for model in ["gpt-oss:120b-cloud", "kimi:cloud", "forwarded"] {
+            assert_eq!(judged(&open("POST", "/v1/responses", Some(model)), "*"), Err(Code::RouteConflict), "{model}");
+        }
+        assert_eq!(judged(&open("GET", "/v1/models/kimi:cloud", None), "*"), Err(Code::RouteConflict));
+    }
+
+    #[test]
+    fn a_request_that_may_not_run_locally_has_no_backend() {
+        let mut elsewhere = open("POST", "/api/chat", Some("m"));
+        elsewhere.policy.allow = vec![Backend::Bedrock];
+        assert_eq!(judged(&elsewhere, "*"), Err(Code::RouteConflict));
+    }
+
+    #[test]
+    fn an_inference_request_without_a_model_is_invalid() {
+        assert_eq!(judged(&open("POST", "/api/chat", None), "*"), Err(Code::InvalidRequest));
+        assert!(judged(&open("GET", "/api/tags", None), "*").is_ok());
+    }
+
+    #[test]
+    fn only_a_hard_deadline_ends_a_request() {
+        let mut hard = open("POST", "/api/chat", Some("m"));
+        hard.policy.deadline_ms = Some(250);
+        assert_eq!(judged(&hard, "*").unwrap().deadline, None);
+        hard.policy.hard = true;
+        assert_eq!(judged(&hard, "*").unwrap().deadline, Some(Duration::from_millis(250)));
+    }
+
+    #[test]
+    fn the_stream_flag_that_the_relay_read_decides_the_shape() {
+        let mut chat = open("POST", "/api/chat", Some("m"));
+        assert_eq!(judged(&chat, "*").unwrap().shape, Shape::Ndjson);
+        chat.stream = Some(false);
+        assert_eq!(judged(&chat, "*").unwrap().shape, Shape::Whole);
+        let v1 = open("POST", "/v1/chat/completions", Some("m"));
+        assert_eq!(judged(&v1, "*").unwrap().shape, Shape::Whole);
+    }
+}

@@ -1,0 +1,162 @@
+//! Every metric of the daemon, in one file: names, base units, closed sets of labels.
+//!
+//! Nothing is registered globally, so that tests run side by side. Absent: where the figures
+//! come from (`observe.rs`, `status.rs`).
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use causeway_dialect::route::Dialect;
+use causeway_transport::EdgeLinkStatus;
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram, with_local_recorder};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+
+/// Seconds; a token on a fast GPU to a cold load of a large model.
+const FIRST_TOKEN_BUCKETS: [f64; 12] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0];
+
+/// Seconds; the aim is under a millisecond.
+const CANCEL_BUCKETS: [f64; 9] = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.1];
+
+const DIALECTS: [Dialect; 3] = [Dialect::Ollama, Dialect::OpenAi, Dialect::Anthropic];
+
+/// How a request ended, as a label.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum OutcomeLabel {
+    /// The whole answer was passed on.
+    Served,
+    /// It never reached Ollama.
+    Refused,
+    /// The caller left.
+    Cancelled,
+    /// It broke.
+    Failed,
+}
+
+const OUTCOMES: [OutcomeLabel; 4] =
+    [OutcomeLabel::Served, OutcomeLabel::Refused, OutcomeLabel::Cancelled, OutcomeLabel::Failed];
+
+impl OutcomeLabel {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Served => "served",
+            Self::Refused => "refused",
+            Self::Cancelled => "cancelled",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Handles on all metrics.
+pub(crate) struct Metrics {
+    recorder: PrometheusRecorder,
+    handle: PrometheusHandle,
+    registered: Registered,
+}
+
+struct Registered {
+    /// By dialect, then outcome, then whether a backend had begun.
+    requests: [[[Counter; 2]; 4]; 3],
+    input_tokens: Counter,
+    output_tokens: Counter,
+    panics: Counter,
+    first_token: Histogram,
+    cancel_to_release: Histogram,
+    link_connected: Gauge,
+    link_rtt: Gauge,
+    link_reconnects: Counter,
+    link_resumed: Counter,
+    certificate_expiry: Gauge,
+}
+
+impl Metrics {
+    /// Registers everything, so that each name is there from the first scrape.
+    pub(crate) fn new() -> Result<Self, BuildError> {
+        let name = |text: &str| Matcher::Full(format!("causeway_{text}"));
+        let recorder = PrometheusBuilder::new()
+            .set_buckets_for_metric(name("first_token_seconds"), &FIRST_TOKEN_BUCKETS)?
+            .set_buckets_for_metric(name("cancel_to_release_seconds"), &CANCEL_BUCKETS)?
+            .build_recorder();
+        let handle = recorder.handle();
+        let registered = with_local_recorder(&recorder, || {
+            gauge!("causeway_build_info", "version" => env!("CARGO_PKG_VERSION"), "program" => "causewayd").set(1.0);
+            let tokens = |direction| counter!("causeway_tokens_total", "direction" => direction, "served_by" => "local");
+            Registered {
+                requests: DIALECTS.map(|dialect| OUTCOMES.map(|outcome| requests(dialect, outcome))),
+                input_tokens: tokens("input"),
+                output_tokens: tokens("output"),
+                panics: counter!("causeway_request_panics_total"),
+                first_token: histogram!("causeway_first_token_seconds"),
+                cancel_to_release: histogram!("causeway_cancel_to_release_seconds"),
+                link_connected: gauge!("causeway_link_connected"),
+                link_rtt: gauge!("causeway_link_rtt_seconds"),
+                link_reconnects: counter!("causeway_link_reconnects_total", "reason" => "lost"),
+                link_resumed: counter!("causeway_link_resumed_streams_total"),
+                certificate_expiry: gauge!("causeway_certificate_expiry_timestamp_seconds"),
+            }
+        });
+        Ok(Self { recorder, handle, registered })
+    }
+
+    /// One request ended.
+    pub(crate) fn request(&self, dialect: Dialect, outcome: OutcomeLabel, began: bool) {
+        let dialect = DIALECTS.iter().position(|known| *known == dialect).unwrap_or(0);
+        let outcome = OUTCOMES.iter().position(|known| *known == outcome).unwrap_or(0);
+        self.registered.requests[dialect][outcome][usize::from(began)].increment(1);
+    }
+
+    pub(crate) fn tokens(&self, input: Option<u64>, output: Option<u64>) {
+        self.registered.input_tokens.increment(input.unwrap_or(0));
+        self.registered.output_tokens.increment(output.unwrap_or(0));
+    }
+
+    pub(crate) fn first_token(&self, after: Duration) {
+        self.registered.first_token.record(after.as_secs_f64());
+    }
+
+    pub(crate) fn cancel_to_release(&self, after: Duration) {
+        self.registered.cancel_to_release.record(after.as_secs_f64());
+    }
+
+    pub(crate) fn panicked(&self) {
+        self.registered.panics.increment(1);
+    }
+
+    /// Slots occupied, by model of the catalog.
+    pub(crate) fn slots<'a>(&self, models: impl Iterator<Item = (&'a str, u32)>) {
+        with_local_recorder(&self.recorder, || {
+            for (model, in_use) in models {
+                gauge!("causeway_slots_in_use", "model" => model.to_owned()).set(f64::from(in_use));
+            }
+        });
+    }
+
+    pub(crate) fn link(&self, status: &EdgeLinkStatus) {
+        self.registered.link_connected.set(if status.connections > 0 { 1.0 } else { 0.0 });
+        self.registered.link_rtt.set(status.rtt.unwrap_or_default().as_secs_f64());
+        self.registered.link_reconnects.absolute(status.losses);
+        self.registered.link_resumed.absolute(status.resumed_streams);
+    }
+
+    pub(crate) fn certificate_expiry(&self, at: SystemTime) {
+        self.registered.certificate_expiry.set(at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64());
+    }
+
+    /// Prometheus text.
+    pub(crate) fn render(&self) -> String {
+        self.handle.render()
+    }
+
+    /// Folds recorded samples into their buckets; without it every sample is kept until a scrape.
+    pub(crate) fn upkeep(&self) {
+        self.handle.run_upkeep();
+    }
+}
+
+fn requests(dialect: Dialect, outcome: OutcomeLabel) -> [Counter; 2] {
+    ["none", "local"].map(|served_by| {
+        counter!(
+            "causeway_requests_total",
+            "dialect" => dialect.as_str(), "outcome" => outcome.as_str(), "served_by" => served_by
+        )
+    })
+}

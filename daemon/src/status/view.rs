@@ -1,0 +1,262 @@
+//! The facts behind the status port, each from its owner, each with its age.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use causeway_transport::EdgeLinkStatus;
+use serde::Serialize;
+
+use crate::observe::{Counts, Record, unix_ms};
+use crate::work::Work;
+
+/// A return path older than this is not trusted. Pings go out every 15 s of silence and wait at
+/// most 10 s.
+const RETURN_PATH_FRESH: Duration = Duration::from_secs(45);
+
+/// Ollama is asked every 10 s and given 5 s to answer.
+const OLLAMA_FRESH: Duration = Duration::from_secs(30);
+
+/// Requests on the first page, count.
+const LATEST: usize = 200;
+
+/// What the certificate says, and whether the last reload was refused.
+#[derive(Clone, Debug)]
+pub(crate) struct Certificate {
+    pub(crate) not_after: SystemTime,
+    pub(crate) fault: Option<String>,
+}
+
+/// Where all facts come from.
+pub(crate) struct View {
+    pub(crate) work: Arc<Work>,
+    /// The link's own snapshot.
+    pub(crate) link: Box<dyn Fn() -> EdgeLinkStatus + Send + Sync>,
+    pub(crate) relay: String,
+    pub(crate) edge: String,
+    pub(crate) certificate: ArcSwap<Certificate>,
+    pub(crate) started: SystemTime,
+    pub(crate) draining: AtomicBool,
+}
+
+/// One fact of readiness.
+#[derive(Debug, Serialize)]
+pub(crate) struct Fact {
+    ok: bool,
+    /// Age of what it rests on; none if that never was.
+    age_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+}
+
+/// `/readyz`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Readiness {
+    pub(crate) ready: bool,
+    facts: Facts,
+}
+
+#[derive(Debug, Serialize)]
+struct Facts {
+    link: Fact,
+    return_path: Fact,
+    ollama: Fact,
+    model: Fact,
+    /// Told, but not required: a new edge has served nothing yet.
+    last_success: Fact,
+}
+
+/// `/api/status`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Snapshot {
+    program: &'static str,
+    version: &'static str,
+    pid: u32,
+    uptime_s: u64,
+    edge: String,
+    /// `running` or `draining`.
+    state: &'static str,
+    readiness: Readiness,
+    link: Link,
+    ollama: Ollama,
+    models: Vec<Model>,
+    requests: Requests,
+    certificate: CertificateView,
+    /// What a person should mend, in sentences.
+    faults: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Link {
+    relay: String,
+    connected: bool,
+    connections: usize,
+    streams: usize,
+    up_since_ms: Option<u64>,
+    rtt_ms: Option<f64>,
+    losses: u64,
+    resumed_streams: u64,
+    superseded: bool,
+    last_error: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Ollama {
+    url: String,
+    answers: bool,
+    version: Option<String>,
+    last_error: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Model {
+    name: String,
+    resident: bool,
+    context: Option<u64>,
+    slots: u32,
+    in_flight: u32,
+    wait_ms: u64,
+    answer_ms: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Requests {
+    in_flight: u32,
+    #[serde(flatten)]
+    counts: Counts,
+}
+
+#[derive(Debug, Serialize)]
+struct CertificateView {
+    not_after_ms: u64,
+    days_left: f64,
+}
+
+impl View {
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let (link, known) = ((self.link)(), self.work.catalog.known());
+        let certificate = self.certificate.load();
+        let left = certificate.not_after.duration_since(SystemTime::now()).unwrap_or_default();
+        let (counts, _, _) = self.work.observer.snapshot(0);
+        Snapshot {
+            program: "causewayd",
+            version: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
+            uptime_s: age(self.started).as_secs(),
+            edge: self.edge.clone(),
+            state: if self.draining.load(Ordering::Relaxed) { "draining" } else { "running" },
+            readiness: self.readiness(),
+            faults: faults(&link, known.error.as_deref(), &certificate),
+            link: Link {
+                relay: self.relay.clone(),
+                connected: link.connections > 0,
+                connections: link.connections,
+                streams: link.streams,
+                up_since_ms: link.up_since.map(unix_ms),
+                rtt_ms: link.rtt.map(|rtt| (rtt.as_secs_f64() * 1e6).round() / 1e3),
+                losses: link.losses,
+                resumed_streams: link.resumed_streams,
+                superseded: link.superseded,
+                last_error: link.last_error,
+            },
+            ollama: Ollama {
+                url: self.work.settings.url.to_string(),
+                answers: known.answered.is_some() && known.error.is_none(),
+                version: known.version.clone(),
+                last_error: known.error.clone(),
+            },
+            models: self.models(),
+            requests: Requests { in_flight: self.work.ledger().total(), counts },
+            certificate: CertificateView {
+                not_after_ms: unix_ms(certificate.not_after),
+                days_left: (left.as_secs_f64() / 8_640.0).round() / 10.0,
+            },
+        }
+    }
+
+    pub(crate) fn readiness(&self) -> Readiness {
+        let (link, known) = ((self.link)(), self.work.catalog.known());
+        let (_, last_success, _) = self.work.observer.snapshot(0);
+        let facts = Facts {
+            link: fact(link.connections > 0, link.up_since, link.last_error),
+            return_path: fact(is_fresh(link.return_path, RETURN_PATH_FRESH), link.return_path, None),
+            ollama: fact(
+                known.error.is_none() && is_fresh(known.answered, OLLAMA_FRESH),
+                known.answered,
+                known.error.clone(),
+            ),
+            model: fact(
+                !known.models.is_empty(),
+                known.answered,
+                known.models.is_empty().then(|| "Ollama has no model that ollama.models allows".to_owned()),
+            ),
+            last_success: fact(last_success.is_some(), last_success, None),
+        };
+        let draining = self.draining.load(Ordering::Relaxed);
+        let ready = facts.link.ok && facts.return_path.ok && facts.ollama.ok && facts.model.ok && !draining;
+        Readiness { ready, facts }
+    }
+
+    /// The latest requests, newest first.
+    pub(crate) fn requests(&self) -> Vec<Record> {
+        self.work.observer.snapshot(LATEST).2
+    }
+
+    /// Prometheus text.
+    pub(crate) fn metrics(&self) -> String {
+        let metrics = &self.work.observer.metrics;
+        metrics.link(&(self.link)());
+        metrics.certificate_expiry(self.certificate.load().not_after);
+        let models = self.models();
+        metrics.slots(models.iter().map(|model| (model.name.as_str(), model.in_flight.min(model.slots))));
+        metrics.render()
+    }
+
+    fn models(&self) -> Vec<Model> {
+        let (known, load) = (self.work.catalog.known(), self.work.load().models);
+        let model = |info: &causeway_wire::ModelInfo| {
+            let own = causeway_dialect::model::ModelName::parse(&info.name).ok();
+            let load = own.and_then(|own| load.iter().find(|load| load.model == own.as_short()));
+            Model {
+                name: info.name.clone(),
+                resident: info.resident,
+                context: info.context,
+                slots: info.slots,
+                in_flight: load.map_or(0, |load| load.in_flight),
+                wait_ms: load.map_or(0, |load| load.wait_ms),
+                answer_ms: load.map_or(0, |load| load.answer_ms),
+            }
+        };
+        known.models.iter().map(model).collect()
+    }
+}
+
+fn faults(link: &EdgeLinkStatus, ollama: Option<&str>, certificate: &Certificate) -> Vec<String> {
+    let mut faults = Vec::new();
+    if link.superseded {
+        faults.push("another machine uses this edge's identity: give each its own".to_owned());
+    }
+    if link.connections == 0 {
+        let why = link.last_error.as_deref().unwrap_or("still dialling");
+        faults.push(format!("no link to the relay: {why}"));
+    }
+    if let Some(error) = ollama {
+        faults.push(format!("Ollama does not answer: {error}"));
+    }
+    faults.extend(certificate.fault.clone());
+    faults
+}
+
+fn fact(ok: bool, since: Option<SystemTime>, detail: Option<String>) -> Fact {
+    let age_ms = since.map(|since| u64::try_from(age(since).as_millis()).unwrap_or(u64::MAX));
+    Fact { ok, age_ms, detail: detail.filter(|_| !ok) }
+}
+
+fn is_fresh(at: Option<SystemTime>, within: Duration) -> bool {
+    at.is_some_and(|at| age(at) <= within)
+}
+
+fn age(since: SystemTime) -> Duration {
+    SystemTime::now().duration_since(since).unwrap_or_default()
+}

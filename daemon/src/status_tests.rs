@@ -1,0 +1,126 @@
+//! The port itself, over a socket: hosts, methods, facts.
+
+use std::sync::atomic::AtomicBool;
+use std::time::SystemTime;
+
+use arc_swap::ArcSwap;
+use causeway_transport::EdgeLinkStatus;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::*;
+use crate::catalog::Catalog;
+use crate::config::{Ollama as Settings, OllamaUrl};
+use crate::metrics::Metrics;
+use crate::observe::Observer;
+use crate::ollama::Ollama;
+use crate::work::Work;
+
+fn view(link: EdgeLinkStatus) -> Arc<View> {
+    let url = OllamaUrl { host: "127.0.0.1".to_owned(), port: 1 };
+    let settings = Settings { url, parallel: 1, models: vec!["*".to_owned()], overrides: Vec::new() };
+    let ollama = Ollama::new(&settings.url).unwrap();
+    let observer = Observer::new(Metrics::new().unwrap());
+    Arc::new(View {
+        work: Arc::new(Work::new(ollama, settings, Catalog::default(), observer)),
+        link: Box::new(move || link.clone()),
+        relay: "wss://relay.example.com:443/edge".to_owned(),
+        edge: "gpu-1".to_owned(),
+        certificate: ArcSwap::from_pointee(Certificate { not_after: SystemTime::now(), fault: None }),
+        started: SystemTime::now(),
+        draining: AtomicBool::new(false),
+    })
+}
+
+/// One request over a fresh connection; the whole answer as text.
+async fn ask(link: EdgeLinkStatus, request: impl Fn(u16) -> String) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(serve(listener, view(link)));
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    socket.write_all(request(address.port()).as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.unwrap();
+    server.abort();
+    answer
+}
+
+fn get(path: &str, host: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n")
+}
+
+async fn ask_own(path: &str) -> String {
+    ask(EdgeLinkStatus::default(), |port| get(path, &format!("127.0.0.1:{port}"))).await
+}
+
+#[test]
+fn only_loopback_names_with_the_own_port_are_own() {
+    for host in ["127.0.0.1:9180", "localhost:9180", "LOCALHOST:9180", "[::1]:9180", "127.0.0.2:9180"] {
+        assert!(is_own(host, 9180), "{host}");
+    }
+    for host in ["evil.example:9180", "127.0.0.1", "127.0.0.1:80", "localhost.evil.example:9180", "", "10.0.0.1:9180", "[::1]"] {
+        assert!(!is_own(host, 9180), "{host}");
+    }
+    assert!(is_own("localhost", 80));
+}
+
+#[tokio::test]
+async fn a_foreign_host_is_refused_on_every_path() {
+    for path in ["/", "/api/status", "/metrics", "/healthz"] {
+        let answer = ask(EdgeLinkStatus::default(), |port| get(path, &format!("evil.example:{port}"))).await;
+        assert!(answer.starts_with("HTTP/1.1 421"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn only_get_is_answered() {
+    for method in ["POST", "DELETE", "OPTIONS", "HEAD"] {
+        let request = |port| format!("{method} /api/status HTTP/1.1\r\nhost: localhost:{port}\r\nconnection: close\r\n\r\n");
+        let answer = ask(EdgeLinkStatus::default(), request).await;
+        assert!(answer.starts_with("HTTP/1.1 405"), "{method}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn no_answer_has_a_cors_header() {
+    let request = |port| {
+        format!("GET /api/status HTTP/1.1\r\nhost: localhost:{port}\r\norigin: http://evil.example\r\nconnection: close\r\n\r\n")
+    };
+    let answer = ask(EdgeLinkStatus::default(), request).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && !answer.contains("access-control"), "{answer}");
+}
+
+#[tokio::test]
+async fn the_process_is_healthy_while_the_edge_is_not_ready() {
+    assert!(ask_own("/healthz").await.starts_with("HTTP/1.1 200"));
+    let readiness = ask_own("/readyz").await;
+    assert!(readiness.starts_with("HTTP/1.1 503"), "{readiness}");
+    for fact in ["link", "return_path", "ollama", "model", "last_success"] {
+        assert!(readiness.contains(&format!("\"{fact}\":{{\"ok\":false")), "{fact} in {readiness}");
+    }
+}
+
+#[tokio::test]
+async fn status_says_what_a_person_should_mend() {
+    let link = EdgeLinkStatus { last_error: Some("relay.example.com: no route".to_owned()), ..Default::default() };
+    let answer = ask(link, |port| get("/api/status", &format!("localhost:{port}"))).await;
+    assert!(answer.contains("no link to the relay: relay.example.com: no route"), "{answer}");
+}
+
+#[tokio::test]
+async fn every_metric_of_this_version_has_its_name_from_the_start() {
+    let metrics = ask_own("/metrics").await;
+    for name in [
+        "requests_total{", "tokens_total{", "build_info{", "link_connected ", "link_rtt_seconds ",
+        "link_reconnects_total{", "link_resumed_streams_total ", "certificate_expiry_timestamp_seconds ",
+    ] {
+        assert!(metrics.contains(&format!("causeway_{name}")), "{name} in {metrics}");
+    }
+}
+
+#[tokio::test]
+async fn the_first_page_is_self_contained() {
+    let page = ask_own("/").await;
+    assert!(page.starts_with("HTTP/1.1 200") && page.contains("content-security-policy"));
+    assert!(!PAGE.contains("http://") && !PAGE.contains("https://"));
+}
