@@ -104,11 +104,16 @@ impl BodyShare {
         self.held += bytes;
         true
     }
+
+    /// The bytes are gone.
+    pub(crate) fn give_back(&mut self) {
+        self.pool.0.fetch_sub(std::mem::take(&mut self.held), Ordering::Relaxed);
+    }
 }
 
 impl Drop for BodyShare {
     fn drop(&mut self) {
-        self.pool.0.fetch_sub(self.held, Ordering::Relaxed);
+        self.give_back();
     }
 }
 

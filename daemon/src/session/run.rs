@@ -251,7 +251,13 @@ impl<C: Caller> Run<'_, C> {
                 self.ask();
                 Ok(())
             }
-            Command::Forward(head) => self.forward(head, chunk).await,
+            Command::Forward(head) => {
+                if head.is_some() {
+                    // Ollama has read the body.
+                    self.body.share.give_back();
+                }
+                self.forward(head, chunk).await
+            }
             Command::Finish(head, outcome) => self.finish(head, outcome).await,
             Command::Fail(failure) => {
                 self.fail(failure).await;
@@ -429,3 +435,7 @@ impl Snag {
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
+
+#[cfg(test)]
+#[path = "run_tests.rs"]
+mod tests;

@@ -1,0 +1,420 @@
+//! Sessions against a tiny HTTP server that misbehaves as told, and a caller made of channels.
+
+use std::net::SocketAddr;
+
+use causeway_wire::{Backend, InstanceId, Policy};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::*;
+use crate::catalog::Catalog;
+use crate::config::{Ollama as Settings, OllamaUrl};
+use crate::metrics::Metrics;
+use crate::observe::Observer;
+use crate::ollama::Ollama;
+
+/// Generous: only a hang takes this long.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+const CHUNK: &str = "{\"message\":{\"content\":\"hi\"},\"done\":false}\n";
+const LAST: &str = "{\"message\":{\"content\":\"\"},\"done\":true,\"prompt_eval_count\":4,\"eval_count\":1}\n";
+
+/// What the session did to the caller.
+#[derive(Debug)]
+enum Sent {
+    Head(Head),
+    Body(Bytes),
+    End(Option<Outcome>),
+    Fail(Failure),
+}
+
+struct FakeCaller {
+    received: mpsc::Receiver<Received>,
+    sent: mpsc::Sender<Sent>,
+}
+
+impl FakeCaller {
+    fn note(&self, sent: Sent) {
+        self.sent.try_send(sent).unwrap();
+    }
+}
+
+impl Caller for FakeCaller {
+    async fn recv(&mut self) -> Received {
+        match self.received.recv().await {
+            Some(received) => received,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn send_head(&mut self, head: Head) {
+        self.note(Sent::Head(head));
+    }
+
+    fn send_head_with(&mut self, head: Head, body: Bytes) -> Result<(), SendRefused> {
+        self.note(Sent::Head(head));
+        self.send_now(body)
+    }
+
+    fn send_whole(&mut self, head: Head, body: Bytes, outcome: Outcome) -> Result<(), SendRefused> {
+        self.send_head_with(head, body)?;
+        self.finish(Some(outcome));
+        Ok(())
+    }
+
+    fn send_now(&mut self, body: Bytes) -> Result<(), SendRefused> {
+        self.note(Sent::Body(body));
+        Ok(())
+    }
+
+    async fn send(&mut self, body: Bytes) -> Result<(), SendRefused> {
+        self.sent.send(Sent::Body(body)).await.map_err(|_| SendRefused::Ended)
+    }
+
+    fn finish(&mut self, outcome: Option<Outcome>) {
+        self.note(Sent::End(outcome));
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        self.note(Sent::Fail(failure));
+    }
+}
+
+/// The test's end of one running session.
+struct Running {
+    work: Arc<Work>,
+    caller: mpsc::Sender<Received>,
+    sent: mpsc::Receiver<Sent>,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    async fn next(&mut self) -> Sent {
+        timeout(PATIENCE, self.sent.recv()).await.unwrap().expect("the session ended")
+    }
+
+    /// Head, body and end of a session that runs to its end.
+    async fn answer(mut self) -> (Option<Head>, Vec<u8>, Sent) {
+        let (mut head, mut body) = (None, Vec::new());
+        loop {
+            match self.next().await {
+                Sent::Head(sent) => head = Some(sent),
+                Sent::Body(bytes) => body.extend_from_slice(&bytes),
+                end @ (Sent::End(_) | Sent::Fail(_)) => {
+                    timeout(PATIENCE, self.task).await.unwrap().unwrap();
+                    assert_eq!(self.work.ledger().total(), 0, "the slot was not given back");
+                    return (head, body, end);
+                }
+            }
+        }
+    }
+
+    async fn failure(self) -> Failure {
+        match self.answer().await {
+            (_, _, Sent::Fail(failure)) => failure,
+            (_, _, other) => panic!("expected a failure, got {other:?}"),
+        }
+    }
+}
+
+fn open(path: &str) -> Open {
+    let get = matches!(path, "/api/tags" | "/api/ps" | "/api/version");
+    Open {
+        edge_instance: InstanceId::new(1),
+        method: if get { "GET" } else { "POST" }.to_owned(),
+        path: path.to_owned(),
+        headers: Vec::new(),
+        model: Some("smol:latest".to_owned()),
+        stream: None,
+        policy: Policy { allow: vec![Backend::Local], batch: false, deadline_ms: None, hard: false, spend_max_usd: 0.0 },
+        key: "k1".to_owned(),
+        traceparent: None,
+        reply: None,
+    }
+}
+
+fn start(address: SocketAddr, open: Open) -> Running {
+    let url = OllamaUrl { host: address.ip().to_string(), port: address.port() };
+    let settings = Settings { url, parallel: 1, models: vec!["*".to_owned()], overrides: Vec::new() };
+    let ollama = Ollama::new(&settings.url).unwrap();
+    let observer = Observer::new(Metrics::new().unwrap());
+    let work = Arc::new(Work::new(ollama, settings, Catalog::default(), observer));
+    let (caller, received) = mpsc::channel(64);
+    let (sent, seen) = mpsc::channel(4_096);
+    let session = serve(Arc::clone(&work), Box::new(open), "01ID".to_owned(), FakeCaller { received, sent });
+    Running { work, caller, sent: seen, task: tokio::spawn(session) }
+}
+
+async fn start_with_body(address: SocketAddr, open: Open, body: &'static str) -> Running {
+    let running = start(address, open);
+    running.caller.send(Received::Data(Bytes::from_static(body.as_bytes()))).await.unwrap();
+    running.caller.send(Received::End(None)).await.unwrap();
+    running
+}
+
+/// An Ollama that answers its one connection with `answer`, then does as `after` says.
+async fn ollama(answer: String, after: After) -> (SocketAddr, JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let task = tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let request = read_request(&mut socket).await;
+        // The client may have left already.
+        let _written = socket.write_all(answer.as_bytes()).await;
+        if after == After::WaitForClose {
+            let mut rest = Vec::new();
+            let _closed = socket.read_to_end(&mut rest).await;
+        }
+        request
+    });
+    (address, task)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum After {
+    Close,
+    WaitForClose,
+}
+
+async fn read_request(socket: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&bytes).to_string();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            if body.len() >= length.map_or(0, |length| length.parse().unwrap()) {
+                return text;
+            }
+        }
+        if socket.read_buf(&mut bytes).await.unwrap() == 0 {
+            return text;
+        }
+    }
+}
+
+/// A chunked answer; without its last chunk if it is `cut`.
+fn streamed(lines: &[&str], cut: bool) -> String {
+    let mut text = "HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n".to_owned();
+    for line in lines {
+        text.push_str(&format!("{:x}\r\n{line}\r\n", line.len()));
+    }
+    if !cut {
+        text.push_str("0\r\n\r\n");
+    }
+    text
+}
+
+fn whole(status: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+}
+
+#[tokio::test]
+async fn a_stream_passes_in_ollamas_own_bytes_with_its_head_first_and_its_tokens_at_the_end() {
+    let (address, _) = ollama(streamed(&[CHUNK, LAST], false), After::WaitForClose).await;
+    let (head, body, end) = start_with_body(address, open("/api/chat"), "{}").await.answer().await;
+    let head = head.unwrap();
+    assert_eq!(head.status, 200);
+    assert!(head.headers.contains(&("content-type".to_owned(), "application/x-ndjson".to_owned())));
+    assert!(head.headers.contains(&("x-causeway-served-by".to_owned(), "local".to_owned())));
+    assert_eq!(body, format!("{CHUNK}{LAST}").as_bytes());
+    let Sent::End(Some(outcome)) = end else { panic!("{end:?}") };
+    assert_eq!((outcome.input_tokens, outcome.output_tokens), (Some(4), Some(1)));
+    assert_eq!(outcome.served_by, Some(Backend::Local));
+}
+
+#[tokio::test]
+async fn ollama_sees_an_allowed_host_the_authorised_model_and_no_credential_or_origin() {
+    let (address, seen) = ollama(whole("200 OK", "{\"done\":true}"), After::Close).await;
+    let mut open = open("/api/chat");
+    open.stream = Some(false);
+    for (name, value) in [
+        ("Host", "evil.example"),
+        ("Origin", "https://evil.example"),
+        ("Referer", "https://evil.example/"),
+        ("Cookie", "canary"),
+        ("Authorization", "Bearer canary"),
+        ("X-Api-Key", "canary"),
+        ("Proxy-Authorization", "canary"),
+        ("X-Forwarded-For", "10.1.1.1"),
+        ("Connection", "upgrade"),
+        ("Upgrade", "websocket"),
+        ("Content-Type", "application/x-www-form-urlencoded"),
+        ("Content-Encoding", "zstd"),
+        ("Traceparent", "00-trace-01"),
+        ("User-Agent", "curl/8"),
+    ] {
+        open.headers.push((name.to_owned(), value.to_owned()));
+    }
+    let body = "{\"model\":\"SMOL\",\"stream\":true,\"messages\":[]}";
+    start_with_body(address, open, body).await.answer().await;
+    let seen = seen.await.unwrap();
+    let (head, body) = seen.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("POST /api/chat HTTP/1.1\r\n"), "{head}");
+    assert!(head.contains(&format!("host: localhost:{}\r\n", address.port())), "{head}");
+    for absent in ["evil", "canary", "forwarded", "upgrade", "zstd", "form", "origin", "cookie"] {
+        assert!(!head.to_lowercase().contains(absent), "{absent} in {head}");
+    }
+    assert!(head.contains("content-type: application/json") && head.contains("traceparent: 00-trace-01"), "{head}");
+    assert!(head.contains("user-agent: curl/8"), "{head}");
+    assert_eq!(body, "{\"model\":\"smol:latest\",\"stream\":false,\"messages\":[]}");
+}
+
+#[tokio::test]
+async fn an_ollama_that_is_down_is_named_and_another_edge_may_take_the_request() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let failure = start_with_body(address, open("/api/chat"), "{}").await.failure().await;
+    assert_eq!((failure.code, failure.retryable), (Code::LocalUnavailable, true));
+    assert!(failure.message.contains("ollama.url"), "{}", failure.message);
+}
+
+#[tokio::test]
+async fn an_ollama_that_dies_midway_leaves_an_incomplete_answer() {
+    let (address, _) = ollama(streamed(&[CHUNK], true), After::Close).await;
+    let failure = start_with_body(address, open("/api/chat"), "{}").await.failure().await;
+    assert_eq!((failure.code, failure.retryable), (Code::UpstreamIncomplete, false));
+    assert_eq!(failure.outcome.output_tokens, Some(1));
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_properly_but_without_its_last_event_is_incomplete() {
+    let (address, _) = ollama(streamed(&[CHUNK, CHUNK], false), After::WaitForClose).await;
+    let failure = start_with_body(address, open("/api/chat"), "{}").await.failure().await;
+    assert_eq!(failure.code, Code::UpstreamIncomplete);
+}
+
+#[tokio::test]
+async fn ollamas_own_errors_keep_their_status_and_bytes() {
+    for status in ["500 Internal Server Error", "404 Not Found", "400 Bad Request"] {
+        let (address, _) = ollama(whole(status, "{\"error\":\"own words\"}"), After::Close).await;
+        let (head, body, end) = start_with_body(address, open("/api/chat"), "{}").await.answer().await;
+        assert_eq!(head.unwrap().status.to_string(), status[..3]);
+        assert_eq!(body, b"{\"error\":\"own words\"}");
+        assert!(matches!(end, Sent::End(_)));
+    }
+}
+
+#[tokio::test]
+async fn an_endless_line_is_cut_off() {
+    let part = "x".repeat(1024 * 1024);
+    let (address, _) = ollama(streamed(&[part.as_str(); 10], false), After::WaitForClose).await;
+    let failure = start_with_body(address, open("/api/chat"), "{}").await.failure().await;
+    assert_eq!(failure.code, Code::UpstreamIncomplete);
+    assert!(failure.message.contains("8 MiB"), "{}", failure.message);
+}
+
+#[tokio::test]
+async fn a_silent_ollama_ends_at_the_callers_deadline_and_its_connection_is_closed() {
+    let (address, seen) = ollama(String::new(), After::WaitForClose).await;
+    let mut open = open("/api/chat");
+    open.policy.deadline_ms = Some(50);
+    open.policy.hard = true;
+    let failure = start_with_body(address, open, "{}").await.failure().await;
+    assert_eq!(failure.code, Code::DeadlineExceeded);
+    timeout(PATIENCE, seen).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn headers_without_a_byte_of_body_do_not_meet_the_deadline() {
+    let (address, _) = ollama(streamed(&[], true), After::WaitForClose).await;
+    let mut open = open("/api/chat");
+    open.policy.deadline_ms = Some(50);
+    open.policy.hard = true;
+    let (head, _, end) = start_with_body(address, open, "{}").await.answer().await;
+    assert!(head.is_none(), "the status was committed");
+    assert!(matches!(end, Sent::Fail(Failure { code: Code::DeadlineExceeded, .. })));
+}
+
+#[tokio::test]
+async fn an_origin_refusal_names_the_setting_to_change() {
+    let refusal = "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n".to_owned();
+    let (address, _) = ollama(refusal, After::Close).await;
+    let failure = start_with_body(address, open("/api/chat"), "{}").await.failure().await;
+    assert_eq!(failure.code, Code::LocalUnavailable);
+    assert!(failure.message.contains("OLLAMA_ORIGINS"), "{}", failure.message);
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let redirect = "HTTP/1.1 307 Temporary Redirect\r\nlocation: http://169.254.169.254/\r\ncontent-length: 0\r\n\r\n";
+    let (address, _) = ollama(redirect.to_owned(), After::Close).await;
+    let failure = start_with_body(address, open("/api/chat"), "{}").await.failure().await;
+    assert_eq!(failure.code, Code::LocalUnavailable);
+}
+
+#[tokio::test]
+async fn a_cancel_before_the_first_byte_closes_the_connection_to_ollama() {
+    let (address, seen) = ollama(String::new(), After::WaitForClose).await;
+    let mut running = start_with_body(address, open("/api/chat"), "{}").await;
+    while running.work.ledger().total() == 0 {
+        tokio::task::yield_now().await;
+    }
+    running.caller.send(Received::Cancelled("caller left".to_owned())).await.unwrap();
+    let Sent::Fail(failure) = running.next().await else { panic!() };
+    assert_eq!(failure.code, Code::Cancelled);
+    timeout(PATIENCE, seen).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_cancel_midway_closes_the_connection_and_says_what_was_used() {
+    let (address, seen) = ollama(streamed(&[CHUNK, CHUNK], true), After::WaitForClose).await;
+    let mut running = start_with_body(address, open("/api/chat"), "{}").await;
+    let (Sent::Head(_), Sent::Body(_)) = (running.next().await, running.next().await) else { panic!() };
+    running.caller.send(Received::Cancelled("caller left".to_owned())).await.unwrap();
+    let failure = running.failure().await;
+    assert_eq!(failure.code, Code::Cancelled);
+    assert!(failure.outcome.output_tokens.is_some_and(|tokens| tokens > 0));
+    timeout(PATIENCE, seen).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn management_routes_never_reach_ollama_even_if_the_relay_asks() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    for path in ["/api/pull", "/api/delete", "/debug/pprof/", "//api/pull", "/api/me"] {
+        let failure = start_with_body(listener.local_addr().unwrap(), open(path), "{}").await.failure().await;
+        assert_eq!(failure.code, Code::RouteNotAllowed, "{path}");
+    }
+    let nobody = tokio::select! { biased; _ = listener.accept() => false, () = std::future::ready(()) => true };
+    assert!(nobody, "something connected");
+}
+
+#[tokio::test]
+async fn show_leaves_without_the_owners_texts() {
+    let (address, _) = ollama(whole("200 OK", "{\"system\":\"secret\",\"details\":{}}"), After::Close).await;
+    let (_, body, _) = start_with_body(address, open("/api/show"), "{\"model\":\"smol\"}").await.answer().await;
+    assert_eq!(body, b"{\"details\":{}}");
+}
+
+#[tokio::test]
+async fn a_large_single_answer_flows_and_arrives_whole() {
+    let vector = format!("{{\"embeddings\":[[{}1]],\"prompt_eval_count\":9}}", "0.125,".repeat(100_000));
+    let (address, _) = ollama(whole("200 OK", &vector), After::Close).await;
+    let (head, body, end) = start_with_body(address, open("/api/embed"), "{\"input\":\"x\"}").await.answer().await;
+    assert_eq!(head.unwrap().status, 200);
+    assert_eq!(body, vector.as_bytes());
+    let Sent::End(Some(outcome)) = end else { panic!("{end:?}") };
+    assert_eq!(outcome.input_tokens, Some(9));
+}
+
+#[tokio::test]
+async fn a_body_in_pieces_is_put_together() {
+    let (address, seen) = ollama(whole("200 OK", "{\"done\":true}"), After::Close).await;
+    let running = start(address, open("/api/chat"));
+    for part in ["{\"model\":\"x\",", "\"messages\"", ":[]}"] {
+        running.caller.send(Received::Data(Bytes::from_static(part.as_bytes()))).await.unwrap();
+    }
+    running.caller.send(Received::End(None)).await.unwrap();
+    running.answer().await;
+    assert!(seen.await.unwrap().ends_with("{\"model\":\"smol:latest\",\"messages\":[]}"));
+}
+
+#[tokio::test]
+async fn a_body_that_is_no_json_is_refused_before_ollama_hears_of_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let failure = start_with_body(listener.local_addr().unwrap(), open("/api/chat"), "{\"model\":").await.failure().await;
+    assert_eq!(failure.code, Code::InvalidRequest);
+}
