@@ -27,24 +27,14 @@ async fn one(link: &RelayLink) {
 }
 
 fn round_trip(criterion: &mut Criterion) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let (relay, link) = runtime.block_on(async {
         let relay = Relay::start().await;
         let (edge, mut incoming) = relay.edge(relay.address.port());
         tokio::spawn(async move {
             while let Some(mut request) = incoming.recv().await {
-                let head = Head {
-                    status: 200,
-                    headers: Vec::new(),
-                };
-                let _ =
-                    request
-                        .stream
-                        .send_whole(head, Bytes::from_static(b"{\"done\":true}"), None);
+                let head = Head { status: 200, headers: Vec::new() };
+                let _ = request.stream.send_whole(head, Bytes::from_static(b"{\"done\":true}"), None);
             }
             drop(edge);
         });
@@ -52,9 +42,7 @@ fn round_trip(criterion: &mut Criterion) {
         (relay, link)
     });
     let mut group = criterion.benchmark_group("link");
-    group.bench_function("one request", |bencher| {
-        bencher.iter(|| runtime.block_on(one(&link)))
-    });
+    group.bench_function("one request", |bencher| bencher.iter(|| runtime.block_on(one(&link))));
     group.throughput(Throughput::Elements(TOGETHER));
     group.bench_function("32 requests together", |bencher| {
         bencher.iter(|| {

@@ -29,10 +29,7 @@ pub(crate) struct DialError {
 
 impl DialError {
     fn unreachable(sentence: String) -> Self {
-        Self {
-            failure: DialFailure::Unreachable,
-            sentence,
-        }
+        Self { failure: DialFailure::Unreachable, sentence }
     }
 }
 
@@ -57,12 +54,10 @@ async fn connect(
     let tcp = TcpStream::connect((url.host.as_str(), url.port))
         .await
         .map_err(|error| DialError::unreachable(format!("cannot connect to {url}: {error}")))?;
-    pump::set_link_options(&tcp).map_err(|error| {
-        DialError::unreachable(format!("cannot set socket options for {url}: {error}"))
-    })?;
-    let name = ServerName::try_from(url.host.clone()).map_err(|_| {
-        DialError::unreachable(format!("`{}` in relay.url is no host name", url.host))
-    })?;
+    pump::set_link_options(&tcp)
+        .map_err(|error| DialError::unreachable(format!("cannot set socket options for {url}: {error}")))?;
+    let name = ServerName::try_from(url.host.clone())
+        .map_err(|_| DialError::unreachable(format!("`{}` in relay.url is no host name", url.host)))?;
     let stream = TlsConnector::from(tls)
         .connect(name, tcp)
         .await
@@ -71,17 +66,8 @@ async fn connect(
         .to_string()
         .into_client_request()
         .map_err(|error| DialError::unreachable(format!("`{url}` is no WebSocket URL: {error}")))?;
-    request.headers_mut().insert(
-        SEC_WEBSOCKET_PROTOCOL,
-        http::HeaderValue::from_static(SUBPROTOCOL),
-    );
-    match tokio_tungstenite::client_async_with_config(
-        request,
-        stream,
-        Some(pump::websocket_config()),
-    )
-    .await
-    {
+    request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, http::HeaderValue::from_static(SUBPROTOCOL));
+    match tokio_tungstenite::client_async_with_config(request, stream, Some(pump::websocket_config())).await {
         Ok((socket, _)) => Ok(socket),
         Err(error) => Err(upgrade_error(url, &error)),
     }

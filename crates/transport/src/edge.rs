@@ -44,45 +44,27 @@ impl FromStr for RelayUrl {
     type Err = RelayUrlError;
 
     fn from_str(text: &str) -> Result<Self, RelayUrlError> {
-        let uri: http::Uri = text
-            .parse()
-            .map_err(|error| RelayUrlError(format!("`{text}` is no URL: {error}")))?;
+        let uri: http::Uri = text.parse().map_err(|error| RelayUrlError(format!("`{text}` is no URL: {error}")))?;
         if uri.scheme_str() != Some("wss") {
-            return Err(RelayUrlError(format!(
-                "`{text}` does not start with wss://"
-            )));
+            return Err(RelayUrlError(format!("`{text}` does not start with wss://")));
         }
         let Some(authority) = uri.authority() else {
             return Err(RelayUrlError(format!("`{text}` has no host")));
         };
         if authority.as_str().contains('@') {
-            return Err(RelayUrlError(
-                "credentials do not belong into a URL".to_owned(),
-            ));
+            return Err(RelayUrlError("credentials do not belong into a URL".to_owned()));
         }
         if uri.query().is_some() {
             return Err(RelayUrlError(format!("`{text}` has a query")));
         }
-        let host = authority
-            .host()
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .to_owned();
-        let path = if uri.path().is_empty() || uri.path() == "/" {
-            "/edge"
-        } else {
-            uri.path()
-        };
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let path = if uri.path().is_empty() || uri.path() == "/" { "/edge" } else { uri.path() };
         let port = match (authority.port(), authority.port_u16()) {
             (None, _) => 443,
             (Some(_), Some(port)) => port,
             (Some(port), None) => return Err(RelayUrlError(format!("`{port}` is no port"))),
         };
-        Ok(Self {
-            host,
-            port,
-            path: path.to_owned(),
-        })
+        Ok(Self { host, port, path: path.to_owned() })
     }
 }
 
@@ -180,13 +162,7 @@ impl Notices for Arc<Seen> {
 impl EdgeLink {
     /// The handle, the future that runs the link until [`Self::shutdown`] (spawn it once), and the
     /// incoming requests.
-    pub fn new(
-        config: EdgeLinkConfig,
-    ) -> (
-        Self,
-        impl Future<Output = ()> + Send + 'static,
-        mpsc::Receiver<Incoming>,
-    ) {
+    pub fn new(config: EdgeLinkConfig) -> (Self, impl Future<Output = ()> + Send + 'static, mpsc::Receiver<Incoming>) {
         let (sender, incoming) = mpsc::channel(INCOMING_CAPACITY);
         let rng = rand::rngs::StdRng::from_rng(&mut rand::rng());
         let seen = Arc::new(Seen {
@@ -208,8 +184,7 @@ impl EdgeLink {
 
     /// States the models; sent now if they changed and after every welcome.
     pub fn set_catalog(&self, models: Vec<ModelInfo>) {
-        self.shared
-            .with(|core, now| core.link.set_catalog(now, models));
+        self.shared.with(|core, now| core.link.set_catalog(now, models));
     }
 
     /// States the load; the link limits how often it is sent.
@@ -268,17 +243,14 @@ impl EdgeLink {
                 if !wanted {
                     let streams = self.shared.peek(|core| core.link.status().streams);
                     self.seen.losses.fetch_add(1, Ordering::Relaxed);
-                    self.seen
-                        .resumed_streams
-                        .fetch_add(streams as u64, Ordering::Relaxed);
+                    self.seen.resumed_streams.fetch_add(streams as u64, Ordering::Relaxed);
                 }
             }
             Err(error) => {
                 tracing::warn!(error = %error.sentence, "dial failed");
                 *lock(&self.seen.last_error) = Some(error.sentence);
                 self.shared.with(|core, now| {
-                    core.link
-                        .handle_input(now, Input::DialFailed(id, error.failure));
+                    core.link.handle_input(now, Input::DialFailed(id, error.failure));
                 });
             }
         }
@@ -304,9 +276,7 @@ async fn drive(link: EdgeLink, config: EdgeLinkConfig) {
             () = &mut timers => break,
         }
     }
-    let open = link
-        .shared
-        .peek(|core| core.conns.keys().copied().collect::<Vec<_>>());
+    let open = link.shared.peek(|core| core.conns.keys().copied().collect::<Vec<_>>());
     link.shared.with(|core, _| {
         for id in &open {
             if let Some(conn) = core.conns.get_mut(id) {
@@ -315,19 +285,14 @@ async fn drive(link: EdgeLink, config: EdgeLinkConfig) {
         }
     });
     let closing = async { while connections.next().await.is_some() {} };
-    if tokio::time::timeout(causeway_wire::limits::CLOSE_TIMEOUT, closing)
-        .await
-        .is_err()
-    {
+    if tokio::time::timeout(causeway_wire::limits::CLOSE_TIMEOUT, closing).await.is_err() {
         tracing::debug!("the relay did not answer our close in time");
     }
 }
 
 /// What an instant of the monotonic clock was on the wall's.
 fn wall_clock(instant: Instant) -> SystemTime {
-    SystemTime::now()
-        .checked_sub(now().saturating_duration_since(instant))
-        .unwrap_or(SystemTime::UNIX_EPOCH)
+    SystemTime::now().checked_sub(now().saturating_duration_since(instant)).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

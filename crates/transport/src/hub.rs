@@ -12,8 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use bytes::Bytes;
 use causeway_wire::limits::{SUBPROTOCOL, WELCOME_TIMEOUT};
 use causeway_wire::{
-    ConnId, Frame, Hello, InstanceId, Link, Load, ModelInfo, Open, OpenRefused, RelayConfig,
-    Status, StreamId, decode,
+    ConnId, Frame, Hello, InstanceId, Link, Load, ModelInfo, Open, OpenRefused, RelayConfig, Status, StreamId, decode,
 };
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -84,13 +83,7 @@ impl RelayLink {
     ///
     /// # Errors
     /// [`OpenRefused`]: nothing was sent.
-    pub fn open(
-        &self,
-        id: StreamId,
-        open: Open,
-        body: Bytes,
-        fin: bool,
-    ) -> Result<RequestStream, OpenRefused> {
+    pub fn open(&self, id: StreamId, open: Open, body: Bytes, fin: bool) -> Result<RequestStream, OpenRefused> {
         self.inner.shared.with(|core, now| {
             core.link.open(now, id, open, body, fin)?;
             core.slots.insert(id, Slot::default());
@@ -155,10 +148,7 @@ impl Notices for Arc<LinkNotices> {
 
 impl Hub {
     /// The hub and the future that runs its links' timers until [`Self::shutdown`] (spawn it once).
-    pub fn new(
-        config: RelayConfig,
-        events: Arc<dyn HubEvents>,
-    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
+    pub fn new(config: RelayConfig, events: Arc<dyn HubEvents>) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (fresh, links) = mpsc::channel(NEW_LINKS);
         let inner = Arc::new(HubInner {
             config,
@@ -181,20 +171,14 @@ impl Hub {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let accepted = async {
-            let mut socket = tokio_tungstenite::accept_hdr_async_with_config(
-                io,
-                check_upgrade,
-                Some(pump::websocket_config()),
-            )
-            .await
-            .map_err(|error| format!("no WebSocket: {error}"))?;
+            let mut socket =
+                tokio_tungstenite::accept_hdr_async_with_config(io, check_upgrade, Some(pump::websocket_config()))
+                    .await
+                    .map_err(|error| format!("no WebSocket: {error}"))?;
             let (hello, text) = first_hello(&mut socket).await?;
             if hello.edge != edge {
                 let reason = format!("hello says `{}`, the certificate says `{edge}`", hello.edge);
-                let policy = CloseFrame {
-                    code: CloseCode::Policy,
-                    reason: "edge name".into(),
-                };
+                let policy = CloseFrame { code: CloseCode::Policy, reason: "edge name".into() };
                 // It learns the reason if it still listens; the log has it in any case.
                 let _ = socket.close(Some(policy)).await;
                 return Err(reason);
@@ -221,11 +205,7 @@ impl Hub {
     #[must_use]
     pub fn links(&self) -> Vec<RelayLink> {
         let links = lock(&self.inner.links);
-        links
-            .values()
-            .filter(|link| link.inner.up.load(Ordering::Acquire))
-            .cloned()
-            .collect()
+        links.values().filter(|link| link.inner.up.load(Ordering::Acquire)).cloned().collect()
     }
 
     /// goaway to all; running streams live on.
@@ -264,10 +244,7 @@ impl Hub {
             (link, old)
         };
         if let Some(old) = old {
-            tracing::info!(
-                edge,
-                "another instance of this edge said hello; the old one is superseded"
-            );
+            tracing::info!(edge, "another instance of this edge said hello; the old one is superseded");
             old.inner.shared.with(|core, now| core.link.supersede(now));
         }
         // The receiver lives as long as the hub's future; after that no timer matters any more.
@@ -278,10 +255,7 @@ impl Hub {
     fn new_link(&self, edge: &str, hello: &Hello) -> RelayLink {
         let rng = rand::rngs::StdRng::from_rng(&mut rand::rng());
         let wire = Link::relay(self.inner.config.clone(), hello, rng, now());
-        let notices = Arc::new(LinkNotices {
-            link: Mutex::default(),
-            events: Arc::clone(&self.inner.events),
-        });
+        let notices = Arc::new(LinkNotices { link: Mutex::default(), events: Arc::clone(&self.inner.events) });
         let shared = Shared::new(wire, None, |_| Box::new(Arc::clone(&notices)));
         if self.inner.draining.load(Ordering::Acquire) {
             shared.with(|core, now| core.link.drain(now));
@@ -300,10 +274,7 @@ impl Hub {
     /// Forgets a link of which nothing can come any more.
     fn forget(&self, dead: &RelayLink) {
         let mut links = lock(&self.inner.links);
-        if links
-            .get(dead.edge())
-            .is_some_and(|link| Arc::ptr_eq(&link.inner, &dead.inner))
-        {
+        if links.get(dead.edge()).is_some_and(|link| Arc::ptr_eq(&link.inner, &dead.inner)) {
             links.remove(dead.edge());
         }
     }
@@ -328,23 +299,14 @@ async fn run_links(hub: Hub, mut fresh: mpsc::Receiver<RelayLink>) {
 /// The edge must ask for `/edge` and offer exactly our protocol.
 #[expect(clippy::result_large_err, reason = "the signature is tungstenite's")]
 fn check_upgrade(request: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
-    let offered = request
-        .headers()
-        .get(SEC_WEBSOCKET_PROTOCOL)
-        .and_then(|value| value.to_str().ok());
+    let offered = request.headers().get(SEC_WEBSOCKET_PROTOCOL).and_then(|value| value.to_str().ok());
     if offered.map(str::trim) != Some(SUBPROTOCOL) {
-        return Err(refuse(
-            StatusCode::BAD_REQUEST,
-            "the client must offer exactly the subprotocol causeway.v1\n",
-        ));
+        return Err(refuse(StatusCode::BAD_REQUEST, "the client must offer exactly the subprotocol causeway.v1\n"));
     }
     if request.uri().path() != "/edge" {
         return Err(refuse(StatusCode::NOT_FOUND, "edges connect to /edge\n"));
     }
-    response.headers_mut().insert(
-        SEC_WEBSOCKET_PROTOCOL,
-        http::HeaderValue::from_static(SUBPROTOCOL),
-    );
+    response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, http::HeaderValue::from_static(SUBPROTOCOL));
     Ok(response)
 }
 

@@ -90,10 +90,7 @@ where
     let Ended::Wanted(code, reason) = ended else {
         return false;
     };
-    let frame = CloseFrame {
-        code: CloseCode::from(code),
-        reason: reason.into(),
-    };
+    let frame = CloseFrame { code: CloseCode::from(code), reason: reason.into() };
     // The peer may be gone; its answer to our close is a courtesy.
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, socket.close(Some(frame))).await;
     true
@@ -106,12 +103,7 @@ enum Ended {
     Wanted(u16, &'static str),
 }
 
-fn turn<S>(
-    shared: &Shared,
-    id: ConnId,
-    socket: &mut WebSocketStream<S>,
-    cx: &mut Context<'_>,
-) -> Poll<Ended>
+fn turn<S>(shared: &Shared, id: ConnId, socket: &mut WebSocketStream<S>, cx: &mut Context<'_>) -> Poll<Ended>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -139,12 +131,7 @@ where
 }
 
 /// Reads one message; `false` once the socket has ended.
-fn read<S>(
-    shared: &Shared,
-    id: ConnId,
-    socket: &mut WebSocketStream<S>,
-    cx: &mut Context<'_>,
-) -> Poll<bool>
+fn read<S>(shared: &Shared, id: ConnId, socket: &mut WebSocketStream<S>, cx: &mut Context<'_>) -> Poll<bool>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -161,10 +148,7 @@ where
             true
         }
         Some(Ok(Message::Binary(_) | Message::Frame(_))) => {
-            tracing::warn!(
-                conn = id.0,
-                "the peer sent a binary message, which the protocol does not have"
-            );
+            tracing::warn!(conn = id.0, "the peer sent a binary message, which the protocol does not have");
             false
         }
         Some(Ok(Message::Close(_))) | None => false,
@@ -177,12 +161,7 @@ where
 
 /// Writes what the link has for as long as the socket takes it, then flushes. Leaves the task's
 /// waker with the link, so that the next thing queued (or a wish to close) comes back here.
-fn write<S>(
-    shared: &Shared,
-    id: ConnId,
-    socket: &mut WebSocketStream<S>,
-    cx: &mut Context<'_>,
-) -> Result<(), Error>
+fn write<S>(shared: &Shared, id: ConnId, socket: &mut WebSocketStream<S>, cx: &mut Context<'_>) -> Result<(), Error>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {

@@ -11,8 +11,7 @@ use std::task::Waker;
 use std::time::Instant;
 
 use causeway_wire::{
-    Code, ConnId, Down, Event, Failure, Head, Link, Load, ModelInfo, Open, Outcome, StreamEvent,
-    StreamId,
+    Code, ConnId, Down, Event, Failure, Head, Link, Load, ModelInfo, Open, Outcome, StreamEvent, StreamId,
 };
 use tokio::sync::{Notify, mpsc};
 
@@ -242,10 +241,7 @@ impl Shared {
             // The handle inside must not lock again on its way out.
             refused.into_inner().stream.forget();
             core.slots.remove(&id);
-            let failure = Failure::new(
-                Code::Saturated,
-                "the edge takes no more requests at once; try again",
-            );
+            let failure = Failure::new(Code::Saturated, "the edge takes no more requests at once; try again");
             core.link.fail(now, id, failure.retryable());
             core.link.release(now, id);
         }

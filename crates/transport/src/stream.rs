@@ -45,10 +45,7 @@ pub struct RequestStream {
 
 impl RequestStream {
     pub(crate) fn new(id: StreamId, shared: Arc<Shared>) -> Self {
-        Self {
-            id,
-            shared: Some(shared),
-        }
+        Self { id, shared: Some(shared) }
     }
 
     /// Drops the handle without a word to the link, for its creator who still holds the lock.
@@ -123,12 +120,7 @@ impl RequestStream {
     ///
     /// # Errors
     /// As [`Self::send_now`].
-    pub fn send_whole(
-        &mut self,
-        head: Head,
-        body: Bytes,
-        outcome: Option<Outcome>,
-    ) -> Result<(), SendRefused> {
+    pub fn send_whole(&mut self, head: Head, body: Bytes, outcome: Option<Outcome>) -> Result<(), SendRefused> {
         self.mutate(|core, now, id| {
             core.link.send_head(now, id, head);
             core.link.send(now, id, body)?;
@@ -144,8 +136,7 @@ impl RequestStream {
     /// [`SendRefused::Overrun`] past the buffer (the stream is then failed `slow_reader`),
     /// [`SendRefused::Ended`] after the end.
     pub fn send_now(&mut self, body: Bytes) -> Result<(), SendRefused> {
-        self.mutate(|core, now, id| core.link.send(now, id, body))
-            .unwrap_or(Err(SendRefused::Ended))
+        self.mutate(|core, now, id| core.link.send(now, id, body)).unwrap_or(Err(SendRefused::Ended))
     }
 
     /// Waits for room: request bodies and whole-body answers.
@@ -162,9 +153,7 @@ impl RequestStream {
     /// Bytes queued and not yet acknowledged by the peer.
     #[must_use]
     pub fn unacked(&self) -> usize {
-        self.shared
-            .as_ref()
-            .map_or(0, |shared| shared.peek(|core| core.link.unacked(self.id)))
+        self.shared.as_ref().map_or(0, |shared| shared.peek(|core| core.link.unacked(self.id)))
     }
 
     /// Ends this side's direction: the request's body (relay) or the answer (edge).
@@ -183,11 +172,7 @@ impl RequestStream {
     }
 
     /// Sends as much as there is room for, at least one byte.
-    fn poll_send(
-        &mut self,
-        cx: &mut Context<'_>,
-        body: &mut Bytes,
-    ) -> Poll<Result<(), SendRefused>> {
+    fn poll_send(&mut self, cx: &mut Context<'_>, body: &mut Bytes) -> Poll<Result<(), SendRefused>> {
         let id = self.id;
         let Some(shared) = &self.shared else {
             return Poll::Ready(Err(SendRefused::Ended));
@@ -232,8 +217,6 @@ impl Drop for RequestStream {
 
 impl fmt::Debug for RequestStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RequestStream")
-            .field("id", &self.id)
-            .finish_non_exhaustive()
+        f.debug_struct("RequestStream").field("id", &self.id).finish_non_exhaustive()
     }
 }

@@ -9,10 +9,7 @@ use support::{Ca, Relay, cutting_proxy, drain, open_stream, patiently, recording
 use tokio::net::TcpStream;
 
 fn ok() -> Head {
-    Head {
-        status: 200,
-        headers: Vec::new(),
-    }
+    Head { status: 200, headers: Vec::new() }
 }
 
 #[tokio::test]
@@ -25,18 +22,9 @@ async fn a_request_and_its_answer_cross_the_link() {
     let (body, end) = drain(&mut request.stream).await;
     assert_eq!(body, b"{\"model\":\"m\"}");
     assert_eq!(end, Received::End(None));
-    request
-        .stream
-        .send_head_with(ok(), Bytes::from_static(b"Hello "))
-        .unwrap();
-    request
-        .stream
-        .send_now(Bytes::from_static("wörld".as_bytes()))
-        .unwrap();
-    let outcome = Outcome {
-        output_tokens: Some(2),
-        ..Outcome::default()
-    };
+    request.stream.send_head_with(ok(), Bytes::from_static(b"Hello ")).unwrap();
+    request.stream.send_now(Bytes::from_static("wörld".as_bytes())).unwrap();
+    let outcome = Outcome { output_tokens: Some(2), ..Outcome::default() };
     request.stream.finish(Some(outcome.clone()));
 
     assert_eq!(patiently(caller.recv()).await, Received::Head(ok()));
@@ -73,16 +61,7 @@ async fn an_edge_that_drops_a_request_fails_it_for_the_caller() {
     let mut caller = open_stream(&relay.link().await, b"");
     drop(patiently(incoming.recv()).await.unwrap());
     let (_, end) = drain(&mut caller).await;
-    assert!(
-        matches!(
-            end,
-            Received::Failed(Failure {
-                code: Code::Internal,
-                ..
-            })
-        ),
-        "{end:?}"
-    );
+    assert!(matches!(end, Received::Failed(Failure { code: Code::Internal, .. })), "{end:?}");
 }
 
 #[tokio::test]
@@ -110,10 +89,7 @@ async fn an_answer_survives_the_death_of_both_connections_whole_and_in_order() {
     }
     request.stream.finish(None);
     let (answer, end) = drain(&mut caller).await;
-    assert_eq!(
-        String::from_utf8(answer).unwrap(),
-        String::from_utf8(expected).unwrap()
-    );
+    assert_eq!(String::from_utf8(answer).unwrap(), String::from_utf8(expected).unwrap());
     assert_eq!(end, Received::End(None));
 }
 
@@ -124,10 +100,7 @@ async fn a_draining_edge_finishes_what_runs_and_takes_nothing_new() {
     let mut caller = open_stream(&relay.link().await, b"");
     let mut request = patiently(incoming.recv()).await.unwrap();
     edge.drain();
-    request
-        .stream
-        .send_whole(ok(), Bytes::from_static(b"done"), None)
-        .unwrap();
+    request.stream.send_whole(ok(), Bytes::from_static(b"done"), None).unwrap();
     assert_eq!(drain(&mut caller).await.0, b"done");
 }
 
@@ -135,21 +108,10 @@ async fn a_draining_edge_finishes_what_runs_and_takes_nothing_new() {
 async fn the_relay_learns_the_edges_models() {
     let relay = Relay::start().await;
     let (edge, _incoming) = relay.edge(relay.address.port());
-    let model = ModelInfo {
-        name: "m:latest".to_owned(),
-        slots: 2,
-        ..ModelInfo::default()
-    };
+    let model = ModelInfo { name: "m:latest".to_owned(), slots: 2, ..ModelInfo::default() };
     edge.set_catalog(vec![model.clone()]);
     patiently(async {
-        while !relay
-            .seen
-            .catalogs
-            .lock()
-            .unwrap()
-            .iter()
-            .any(|catalog| *catalog == [model.clone()])
-        {
+        while !relay.seen.catalogs.lock().unwrap().iter().any(|catalog| *catalog == [model.clone()]) {
             tokio::task::yield_now().await;
         }
     })
@@ -160,11 +122,7 @@ async fn the_relay_learns_the_edges_models() {
 async fn a_client_certificate_of_another_ca_is_refused_and_the_edge_says_so() {
     let relay = Relay::start().await;
     let stranger = Ca::new();
-    let (edge, _incoming) = relay.edge_with(
-        relay.address.port(),
-        stranger.sign("gpu-1"),
-        &[relay.ca.root()],
-    );
+    let (edge, _incoming) = relay.edge_with(relay.address.port(), stranger.sign("gpu-1"), &[relay.ca.root()]);
     patiently(async {
         while edge.status().last_error.is_none() {
             tokio::task::yield_now().await;
@@ -180,19 +138,10 @@ async fn the_link_negotiates_tls_1_3_with_the_hybrid_post_quantum_group() {
     let (chain, key) = relay.ca.sign("gpu-1");
     let config = tls::edge_client(chain, key, Some(&[relay.ca.root()])).unwrap();
     let tcp = TcpStream::connect(relay.address).await.unwrap();
-    let stream = tokio_rustls::TlsConnector::from(config)
-        .connect("localhost".try_into().unwrap(), tcp)
-        .await
-        .unwrap();
+    let stream = tokio_rustls::TlsConnector::from(config).connect("localhost".try_into().unwrap(), tcp).await.unwrap();
     let (_, connection) = stream.get_ref();
-    assert_eq!(
-        connection.protocol_version(),
-        Some(rustls::ProtocolVersion::TLSv1_3)
-    );
-    assert_eq!(
-        connection.negotiated_key_exchange_group().unwrap().name(),
-        rustls::NamedGroup::X25519MLKEM768
-    );
+    assert_eq!(connection.protocol_version(), Some(rustls::ProtocolVersion::TLSv1_3));
+    assert_eq!(connection.negotiated_key_exchange_group().unwrap().name(), rustls::NamedGroup::X25519MLKEM768);
 }
 
 #[tokio::test]
@@ -224,17 +173,11 @@ async fn who_listens_between_daemon_and_relay_sees_no_byte_of_prompt_or_answer()
     let mut request = patiently(incoming.recv()).await.unwrap();
     let (body, _) = drain(&mut request.stream).await;
     assert_eq!(body, CANARY);
-    request
-        .stream
-        .send_whole(ok(), Bytes::from_static(CANARY), None)
-        .unwrap();
+    request.stream.send_whole(ok(), Bytes::from_static(CANARY), None).unwrap();
     assert_eq!(drain(&mut caller).await.0, CANARY);
 
     let tape = tape.lock().unwrap();
-    assert!(
-        tape.len() > 2 * CANARY.len(),
-        "nothing went through the proxy"
-    );
+    assert!(tape.len() > 2 * CANARY.len(), "nothing went through the proxy");
     for secret in [CANARY, b"/api/chat", b"gpu-1"] {
         assert!(!tape.windows(secret.len()).any(|window| window == secret));
     }

@@ -1,8 +1,5 @@
 //! A relay's hub and an edge's link on loopback, over real TLS with certificates made here.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test helper fails the test by panicking"
-)]
+#![expect(clippy::unwrap_used, reason = "a test helper fails the test by panicking")]
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -11,12 +8,9 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use causeway_transport::{
-    EdgeLink, EdgeLinkConfig, Hub, HubEvents, Incoming, Received, RelayLink, RelayUrl,
-    RequestStream, tls,
+    EdgeLink, EdgeLinkConfig, Hub, HubEvents, Incoming, Received, RelayLink, RelayUrl, RequestStream, tls,
 };
-use causeway_wire::{
-    Backend, EdgeConfig, InstanceId, Limits, Load, ModelInfo, Open, Policy, RelayConfig, StreamId,
-};
+use causeway_wire::{Backend, EdgeConfig, InstanceId, Limits, Load, ModelInfo, Open, Policy, RelayConfig, StreamId};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -37,9 +31,7 @@ impl Ca {
     pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        Self {
-            issuer: CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap(),
-        }
+        Self { issuer: CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap() }
     }
 
     pub(crate) fn root(&self) -> CertificateDer<'static> {
@@ -85,8 +77,7 @@ impl Relay {
         let (hub, timers) = Hub::new(relay_config(), Arc::clone(&seen) as Arc<dyn HubEvents>);
         tokio::spawn(timers);
         let (chain, key) = ca.sign("localhost");
-        let acceptor =
-            tokio_rustls::TlsAcceptor::from(tls::edge_server(chain, key, &[ca.root()]).unwrap());
+        let acceptor = tokio_rustls::TlsAcceptor::from(tls::edge_server(chain, key, &[ca.root()]).unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let serving = hub.clone();
@@ -102,12 +93,7 @@ impl Relay {
                 });
             }
         });
-        Self {
-            hub,
-            seen,
-            address,
-            ca,
-        }
+        Self { hub, seen, address, ca }
     }
 
     /// An edge that dials `port`, with a certificate of this relay's CA.
@@ -124,11 +110,7 @@ impl Relay {
         let tls = tls::edge_client(chain, key, Some(roots)).unwrap();
         let (link, driver, incoming) = EdgeLink::new(EdgeLinkConfig {
             wire: edge_config(),
-            url: RelayUrl {
-                host: "localhost".to_owned(),
-                port,
-                path: "/edge".to_owned(),
-            },
+            url: RelayUrl { host: "localhost".to_owned(), port, path: "/edge".to_owned() },
             tls: Arc::new(ArcSwap::from(tls)),
         });
         tokio::spawn(driver);
@@ -192,13 +174,7 @@ pub(crate) fn open_stream(link: &RelayLink, body: &'static [u8]) -> RequestStrea
         traceparent: None,
         reply: None,
     };
-    link.open(
-        StreamId::new(1, rand::random()),
-        open,
-        Bytes::from_static(body),
-        true,
-    )
-    .unwrap()
+    link.open(StreamId::new(1, rand::random()), open, Bytes::from_static(body), true).unwrap()
 }
 
 /// Everything up to the terminal event.
