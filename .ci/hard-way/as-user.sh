@@ -66,6 +66,9 @@ for _ in $(seq 300); do
 done
 ! kill -0 "$quickstart_job" 2>/dev/null || { cat "$log"; fail "Ctrl-C did not end it within 30 s"; }
 [[ ! -e $state ]] || fail "$state was left behind"
+for child in "$(field relay_pid)" "$(field daemon_pid)"; do
+  ! kill -0 "$child" 2>/dev/null || { cat "$log"; fail "process $child was left behind"; }
+done
 echo "ended, nothing left behind"
 
 echo "-- tests"
