@@ -5,7 +5,7 @@ source "$(dirname "$0")/../lib.sh"
 
 deny() { "$CACHE/bin/cargo-deny" --locked --all-features "$@"; }
 
-deny check bans licenses sources
+deny check --hide-inclusion-graph bans licenses sources
 if timeout 60 "$CACHE/bin/cargo-deny" fetch db >/dev/null 2>&1; then
   deny check --disable-fetch advisories
 else

@@ -4,11 +4,7 @@
 //! it fails, so that one run shows all that is to mend. It reads files only: manifests are parsed,
 //! cargo is never called, so it needs neither network nor git.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "helpers of tests: a file that cannot be read is a failed test"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests: a file that cannot be read is a failed test")]
 
 use std::{
     collections::BTreeSet,
@@ -26,17 +22,7 @@ const MAP_LINES: usize = 300;
 /// Crates that do no I/O and read no clock.
 const PURE: [&str; 3] = ["crates/wire", "crates/dialect", "crates/policy"];
 /// What a pure crate's manifest must not name, as a whole name or before a `-`.
-const IMPURE: [&str; 9] = [
-    "tokio",
-    "hyper",
-    "reqwest",
-    "rustls",
-    "aws",
-    "axum",
-    "tungstenite",
-    "mio",
-    "socket2",
-];
+const IMPURE: [&str; 9] = ["tokio", "hyper", "reqwest", "rustls", "aws", "axum", "tungstenite", "mio", "socket2"];
 /// What a pure crate's clippy.toml must ban; clippy itself then finds the calls.
 const PURE_BANS: [&str; 5] = [
     "std::time::Instant::now",
@@ -61,20 +47,14 @@ fn documents_name_only_paths_that_exist() {
     for document in DOCUMENTS.map(PathBuf::from).into_iter().chain(decisions()) {
         let folder = document.parent().unwrap_or(Path::new(""));
         let text = read(&document);
-        for path in code_spans(&text)
-            .into_iter()
-            .filter(|span| looks_like_a_path(span))
-        {
+        for path in code_spans(&text).into_iter().filter(|span| looks_like_a_path(span)) {
             if !root().join(path).exists() {
                 faults.push(format!("{}: `{path}` does not exist", document.display()));
             }
         }
         for target in link_targets(&text) {
             if !root().join(folder).join(target).exists() {
-                faults.push(format!(
-                    "{}: link to {target} leads nowhere",
-                    document.display()
-                ));
+                faults.push(format!("{}: link to {target} leads nowhere", document.display()));
             }
         }
     }
@@ -90,13 +70,8 @@ fn the_map_is_short_and_names_every_member() {
     }
     let spans = code_spans(&map);
     for member in members() {
-        if !spans
-            .iter()
-            .any(|span| span.trim_end_matches('/') == member)
-        {
-            faults.push(format!(
-                "ARCHITECTURE.md does not name the member `{member}`"
-            ));
+        if !spans.iter().any(|span| span.trim_end_matches('/') == member) {
+            faults.push(format!("ARCHITECTURE.md does not name the member `{member}`"));
         }
     }
     report(&faults);
@@ -108,15 +83,10 @@ fn pure_crates_name_no_runtime_network_tls_or_cloud() {
     let mut faults = Vec::new();
     for member in PURE {
         for dependency in all_dependencies(member) {
-            let impure = IMPURE
-                .iter()
-                .any(|word| dependency.split('-').any(|part| part == *word));
-            let own_but_not_pure =
-                dependency.starts_with("causeway") && !pure_names.contains(&dependency);
+            let impure = IMPURE.iter().any(|word| dependency.split('-').any(|part| part == *word));
+            let own_but_not_pure = dependency.starts_with("causeway") && !pure_names.contains(&dependency);
             if impure || own_but_not_pure {
-                faults.push(format!(
-                    "{member} is pure and must not depend on {dependency}"
-                ));
+                faults.push(format!("{member} is pure and must not depend on {dependency}"));
             }
         }
     }
@@ -142,9 +112,7 @@ fn pure_crates_ban_clock_environment_and_files() {
         // The nearest clippy.toml replaces the root's whole, so the switches are repeated.
         for (key, value) in common.iter().filter(|(key, _)| key.starts_with("allow-")) {
             if own.get(key) != Some(value) {
-                faults.push(format!(
-                    "{path} does not repeat {key} = {value} of clippy.toml"
-                ));
+                faults.push(format!("{path} does not repeat {key} = {value} of clippy.toml"));
             }
         }
     }
@@ -161,9 +129,7 @@ fn dependencies_between_members_point_one_way() {
             }
             let program = PROGRAMS.contains(&dependency.as_str());
             if program && !SEES_PROGRAMS.contains(&member.as_str()) {
-                faults.push(format!(
-                    "{member} depends on {dependency}; only {SEES_PROGRAMS:?} may"
-                ));
+                faults.push(format!("{member} depends on {dependency}; only {SEES_PROGRAMS:?} may"));
             }
         }
     }
@@ -185,9 +151,7 @@ fn one_table_holds_versions_and_lints() {
         }
         for key in ["version", "edition", "rust-version", "license", "publish"] {
             if !manifest["package"].get(key).is_some_and(inherits) {
-                faults.push(format!(
-                    "{member}: package.{key} must say `workspace = true`"
-                ));
+                faults.push(format!("{member}: package.{key} must say `workspace = true`"));
             }
         }
     }
@@ -223,10 +187,7 @@ fn source_files_stay_short() {
     for path in rust_files().into_iter().filter(|path| !is_test_file(path)) {
         let lines = lines_without_tests(&read(&path));
         if lines > FILE_LINES {
-            faults.push(format!(
-                "{}: {lines} lines, at most {FILE_LINES}",
-                path.display()
-            ));
+            faults.push(format!("{}: {lines} lines, at most {FILE_LINES}", path.display()));
         }
     }
     report(&faults);
@@ -282,9 +243,7 @@ fn the_reader_of_documents_sees_what_a_person_sees() {
 
 /// What stands between single backticks, outside fenced blocks.
 fn code_spans(text: &str) -> Vec<&str> {
-    prose(text)
-        .flat_map(|line| line.split('`').skip(1).step_by(2))
-        .collect()
+    prose(text).flat_map(|line| line.split('`').skip(1).step_by(2)).collect()
 }
 
 /// Targets of Markdown links that lie in this repository, without their `#section`.
@@ -309,9 +268,7 @@ fn prose(text: &str) -> impl Iterator<Item = &str> {
 /// A relative path of plain characters: with a slash, or with an ending that files here have.
 fn looks_like_a_path(span: &str) -> bool {
     const MEDIA_TYPES: [&str; 2] = ["application/", "text/"];
-    let plain = span
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || "._-/".contains(c));
+    let plain = span.chars().all(|c| c.is_ascii_alphanumeric() || "._-/".contains(c));
     let relative = !span.starts_with('/') && !MEDIA_TYPES.iter().any(|kind| span.starts_with(kind));
     plain && relative && (span.contains('/') || ENDINGS.iter().any(|end| span.ends_with(end)))
 }
@@ -331,17 +288,11 @@ fn decisions() -> Vec<PathBuf> {
 fn members() -> Vec<String> {
     let workspace = parse("Cargo.toml");
     let members = workspace["workspace"]["members"].as_array().unwrap();
-    members
-        .iter()
-        .map(|member| member.as_str().unwrap().to_owned())
-        .collect()
+    members.iter().map(|member| member.as_str().unwrap().to_owned()).collect()
 }
 
 fn workspace_table(name: &str) -> Table {
-    parse("Cargo.toml")["workspace"][name]
-        .as_table()
-        .unwrap()
-        .clone()
+    parse("Cargo.toml")["workspace"][name].as_table().unwrap().clone()
 }
 
 fn package_name(member: &str) -> String {
@@ -352,11 +303,7 @@ fn package_name(member: &str) -> String {
 /// Normal, build and development dependencies, for every target, optional ones too.
 fn dependency_tables(manifest: &Table) -> Vec<&Table> {
     let targets = manifest.get("target").and_then(Value::as_table);
-    let scopes = targets
-        .into_iter()
-        .flat_map(|targets| targets.values())
-        .filter_map(Value::as_table)
-        .chain([manifest]);
+    let scopes = targets.into_iter().flat_map(|targets| targets.values()).filter_map(Value::as_table).chain([manifest]);
     scopes
         .flat_map(|scope| {
             ["dependencies", "dev-dependencies", "build-dependencies"]
@@ -371,16 +318,10 @@ fn all_dependencies(member: &str) -> BTreeSet<String> {
     let versions = workspace_table("dependencies");
     let manifest = parse(&format!("{member}/Cargo.toml"));
     let real_name = |name: &String, value: &Value| {
-        let renamed = value
-            .get("package")
-            .or_else(|| versions.get(name)?.get("package"));
+        let renamed = value.get("package").or_else(|| versions.get(name)?.get("package"));
         renamed.and_then(Value::as_str).unwrap_or(name).to_owned()
     };
-    dependency_tables(&manifest)
-        .into_iter()
-        .flatten()
-        .map(|(name, value)| real_name(name, value))
-        .collect()
+    dependency_tables(&manifest).into_iter().flatten().map(|(name, value)| real_name(name, value)).collect()
 }
 
 fn inherits(value: &Value) -> bool {
@@ -389,10 +330,7 @@ fn inherits(value: &Value) -> bool {
 
 fn banned_methods(clippy: &Table) -> BTreeSet<&str> {
     let bans = clippy.get("disallowed-methods").and_then(Value::as_array);
-    bans.into_iter()
-        .flatten()
-        .filter_map(|ban| ban.get("path").unwrap_or(ban).as_str())
-        .collect()
+    bans.into_iter().flatten().filter_map(|ban| ban.get("path").unwrap_or(ban).as_str()).collect()
 }
 
 // ---- files
@@ -438,27 +376,19 @@ fn rust_files() -> Vec<PathBuf> {
 
 fn is_test_file(path: &Path) -> bool {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let in_tests = path
-        .components()
-        .skip(1)
-        .any(|part| part.as_os_str() == "tests");
+    let in_tests = path.components().skip(1).any(|part| part.as_os_str() == "tests");
     in_tests || stem == "tests" || stem.ends_with("_tests")
 }
 
 /// A trailing inline test module is not counted.
 fn lines_without_tests(text: &str) -> usize {
     let lines: Vec<&str> = text.lines().collect();
-    let tests = lines.windows(2).position(|pair| {
-        pair[0] == "#[cfg(test)]" && pair[1].starts_with("mod ") && pair[1].ends_with('{')
-    });
+    let tests = lines
+        .windows(2)
+        .position(|pair| pair[0] == "#[cfg(test)]" && pair[1].starts_with("mod ") && pair[1].ends_with('{'));
     tests.unwrap_or(lines.len())
 }
 
 fn report(faults: &[String]) {
-    assert!(
-        faults.is_empty(),
-        "{} fault(s):\n{}",
-        faults.len(),
-        faults.join("\n")
-    );
+    assert!(faults.is_empty(), "{} fault(s):\n{}", faults.len(), faults.join("\n"));
 }
