@@ -36,7 +36,7 @@ const SEES_PROGRAMS: [&str; 2] = ["crates/quickstart", "tests"];
 const PROGRAMS: [&str; 2] = ["causewayd", "causeway-relay"];
 const TESTS: &str = "causeway-tests";
 
-/// Documents whose paths must exist.
+/// Documents whose paths must exist, beside those of docs/. The changelog tells of what is gone.
 const DOCUMENTS: [&str; 3] = ["ARCHITECTURE.md", "README.md", "CONTRIBUTING.md"];
 /// Endings that make a word without a slash a path.
 const ENDINGS: [&str; 7] = [".rs", ".md", ".toml", ".sh", ".py", ".lock", ".yaml"];
@@ -44,7 +44,7 @@ const ENDINGS: [&str; 7] = [".rs", ".md", ".toml", ".sh", ".py", ".lock", ".yaml
 #[test]
 fn documents_name_only_paths_that_exist() {
     let mut faults = Vec::new();
-    for document in DOCUMENTS.map(PathBuf::from).into_iter().chain(decisions()) {
+    for document in DOCUMENTS.map(PathBuf::from).into_iter().chain(pages("docs")).chain(pages("docs/adr")) {
         let folder = document.parent().unwrap_or(Path::new(""));
         let text = read(&document);
         for path in code_spans(&text).into_iter().filter(|span| looks_like_a_path(span)) {
@@ -160,7 +160,7 @@ fn one_table_holds_versions_and_lints() {
 
 #[test]
 fn every_outside_dependency_has_its_reason_on_record() {
-    let records: String = decisions().iter().map(|path| read(path)).collect();
+    let records: String = pages("docs/adr").iter().map(|path| read(path)).collect();
     let reasons: BTreeSet<&str> = code_spans(&records).into_iter().collect();
     let faults: Vec<String> = workspace_table("dependencies")
         .iter()
@@ -273,10 +273,11 @@ fn looks_like_a_path(span: &str) -> bool {
     plain && relative && (span.contains('/') || ENDINGS.iter().any(|end| span.ends_with(end)))
 }
 
-fn decisions() -> Vec<PathBuf> {
-    let mut found: Vec<PathBuf> = fs::read_dir(root().join("docs/adr"))
+/// The Markdown files of one folder.
+fn pages(folder: &str) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = fs::read_dir(root().join(folder))
         .unwrap()
-        .map(|entry| Path::new("docs/adr").join(entry.unwrap().file_name()))
+        .map(|entry| Path::new(folder).join(entry.unwrap().file_name()))
         .filter(|path| path.extension().is_some_and(|ending| ending == "md"))
         .collect();
     found.sort();
