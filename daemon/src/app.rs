@@ -53,8 +53,6 @@ const UPKEEP: Duration = Duration::from_secs(5);
 pub(crate) struct Options {
     /// Written once the status port is bound.
     pub(crate) ready_file: Option<PathBuf>,
-    /// The parent holds our standard input: its end is ours.
-    pub(crate) until_stdin_closes: bool,
 }
 
 /// How the process ended well.
@@ -69,7 +67,7 @@ pub(crate) enum Ended {
 /// Runs until a signal; an error is a task that ended although it should not.
 pub(crate) async fn run(config: Config, identity: Identity, options: Options) -> anyhow::Result<Ended> {
     let listener = listen(&config).await?;
-    let mut signals = Signals::new(options.until_stdin_closes)?;
+    let mut signals = Signals::new()?;
     let (mut app, tasks) = App::build(config, identity)?;
     app.start(tasks, listener, options.ready_file)?;
     notify::ready();
@@ -179,7 +177,7 @@ impl App {
                 biased;
                 signal = signals.next() => match signal {
                     Signal::Reload => self.reload(),
-                    Signal::Stop | Signal::Abandoned => return Ok(()),
+                    Signal::Stop => return Ok(()),
                 },
                 Some(ended) = self.core.join_next() => return Err(unexpected(ended)),
                 Some(ended) = self.requests.join_next(), if !self.requests.is_empty() => self.request_ended(&ended),
@@ -261,7 +259,7 @@ impl App {
                 biased;
                 signal = signals.next() => match signal {
                     Signal::Reload => {}
-                    Signal::Stop | Signal::Abandoned => {
+                    Signal::Stop => {
                         ended = Ended::Forced;
                         break;
                     }

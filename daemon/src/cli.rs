@@ -36,9 +36,6 @@ enum Command {
         /// Write {"status_url", "pid"} here once the status port is bound
         #[arg(long, value_name = "PATH", hide = true)]
         ready_file: Option<PathBuf>,
-        /// End when standard input, a pipe of the parent, closes
-        #[arg(long, hide = true)]
-        until_stdin_closes: bool,
     },
     /// Check the configuration and report every fault (exit 0 or 78)
     CheckConfig {
@@ -68,9 +65,7 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     match cli.command {
-        Command::Run { config, ready_file, until_stdin_closes } => {
-            run(&config, app::Options { ready_file, until_stdin_closes })
-        }
+        Command::Run { config, ready_file } => run(&config, app::Options { ready_file }),
         Command::CheckConfig { config } => check_config(&config),
         Command::Status { config, json } => status(&config, json),
     }
