@@ -104,17 +104,9 @@ impl Code {
             Self::TooLarge => 413,
             Self::ModelNotFound => 404,
             Self::RateLimited | Self::BudgetExhausted => 429,
-            Self::Saturated
-            | Self::EdgeOffline
-            | Self::LocalUnavailable
-            | Self::Draining
-            | Self::WrongInstance => 503,
+            Self::Saturated | Self::EdgeOffline | Self::LocalUnavailable | Self::Draining | Self::WrongInstance => 503,
             Self::DeadlineExceeded => 504,
-            Self::UpstreamIncomplete
-            | Self::LinkLost
-            | Self::SlowReader
-            | Self::UnknownStream
-            | Self::Cancelled => 502,
+            Self::UpstreamIncomplete | Self::LinkLost | Self::SlowReader | Self::UnknownStream | Self::Cancelled => 502,
             Self::Internal => 500,
         }
     }

@@ -252,20 +252,76 @@ pub enum Scope {
 pub enum Frame {
     Hello(Hello),
     Welcome(Welcome),
-    Catalog { rev: u64, part: u32, of: u32, body: Bytes },
-    Load { rev: u64, load: Load },
-    Open { stream: StreamId, open: Box<Open>, body: Bytes, fin: bool },
-    Head { stream: StreamId, head: Head, body: Bytes, reply: Option<String> },
-    Data { stream: StreamId, seq: u64, body: Bytes, reply: Option<String> },
-    End { stream: StreamId, seq: u64, body: Bytes, outcome: Option<Box<Outcome>>, reply: Option<String> },
-    Fail { stream: StreamId, seq: u64, failure: Box<Failure>, reply: Option<String> },
-    Ack { stream: StreamId, next: u64, limit: u64, miss: Vec<u64>, reply: Option<String> },
-    Probe { stream: StreamId, reply: Option<String> },
-    Cancel { stream: StreamId, reason: String },
-    Ping { token: u64 },
-    Pong { token: u64 },
-    Goaway { scope: Scope, reason: String, reconnect_in_ms: Option<(u64, u64)> },
-    Goodbye { scope: Scope },
+    Catalog {
+        rev: u64,
+        part: u32,
+        of: u32,
+        body: Bytes,
+    },
+    Load {
+        rev: u64,
+        load: Load,
+    },
+    Open {
+        stream: StreamId,
+        open: Box<Open>,
+        body: Bytes,
+        fin: bool,
+    },
+    Head {
+        stream: StreamId,
+        head: Head,
+        body: Bytes,
+        reply: Option<String>,
+    },
+    Data {
+        stream: StreamId,
+        seq: u64,
+        body: Bytes,
+        reply: Option<String>,
+    },
+    End {
+        stream: StreamId,
+        seq: u64,
+        body: Bytes,
+        outcome: Option<Box<Outcome>>,
+        reply: Option<String>,
+    },
+    Fail {
+        stream: StreamId,
+        seq: u64,
+        failure: Box<Failure>,
+        reply: Option<String>,
+    },
+    Ack {
+        stream: StreamId,
+        next: u64,
+        limit: u64,
+        miss: Vec<u64>,
+        reply: Option<String>,
+    },
+    Probe {
+        stream: StreamId,
+        reply: Option<String>,
+    },
+    Cancel {
+        stream: StreamId,
+        reason: String,
+    },
+    Ping {
+        token: u64,
+    },
+    Pong {
+        token: u64,
+    },
+    Goaway {
+        scope: Scope,
+        reason: String,
+        reconnect_in_ms: Option<(u64, u64)>,
+    },
+    Goodbye {
+        scope: Scope,
+    },
     /// A frame of a type this version does not know, marked optional by its sender: ignored.
     Unknown,
 }

@@ -92,8 +92,7 @@ impl FromStr for InstanceId {
     type Err = ParseIdError;
 
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
-        let plain = text.len() == 32
-            && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        let plain = text.len() == 32 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
         if !plain {
             return Err(ParseIdError { expected: "32 lower-case hexadecimal digits" });
         }

@@ -36,8 +36,7 @@ use timers::{Key, Timers};
 
 use crate::limits::{LOW_ROOM, TOTAL_BUFFER};
 use crate::{
-    ConnId, Failure, Head, Hello, InstanceId, Limits, Load, ModelInfo, Open, Outcome, SendRefused,
-    StreamId, encode,
+    ConnId, Failure, Head, Hello, InstanceId, Limits, Load, ModelInfo, Open, Outcome, SendRefused, StreamId, encode,
 };
 
 /// Which end this is, and what only that end has.
@@ -197,7 +196,9 @@ impl Link {
     /// Bytes `send` takes now without refusing; 0 also for unknown or ended streams.
     #[must_use]
     pub fn send_room(&self, id: StreamId) -> usize {
-        let Some(entry) = self.table.streams.get(&id) else { return 0 };
+        let Some(entry) = self.table.streams.get(&id) else {
+            return 0;
+        };
         let room = entry.stream.send_room();
         match self.end {
             End::Edge(_) => room.min(TOTAL_BUFFER.saturating_sub(self.table.buffered)),

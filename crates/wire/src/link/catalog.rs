@@ -43,7 +43,9 @@ fn cut(models: &[ModelInfo]) -> (Vec<Bytes>, usize) {
     let mut part = String::from("[");
     let mut skipped = 0;
     for model in models {
-        let Ok(text) = serde_json::to_string(model) else { continue };
+        let Ok(text) = serde_json::to_string(model) else {
+            continue;
+        };
         if text.len() + 2 > CATALOG_PART {
             skipped += 1;
             continue;
@@ -81,7 +83,13 @@ pub(super) struct CatalogIn {
 pub(super) struct BadCatalog;
 
 impl CatalogIn {
-    pub(super) fn part(&mut self, rev: u64, part: u32, of: u32, body: &[u8]) -> Result<Option<Vec<ModelInfo>>, BadCatalog> {
+    pub(super) fn part(
+        &mut self,
+        rev: u64,
+        part: u32,
+        of: u32,
+        body: &[u8],
+    ) -> Result<Option<Vec<ModelInfo>>, BadCatalog> {
         if of == 0 || of > CATALOG_PARTS || part >= of || body.len() > CATALOG_PART {
             return Err(BadCatalog);
         }

@@ -7,9 +7,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::liveness::Liveness;
-use crate::limits::{
-    CLOSE_TIMEOUT, CONTROL_QUEUE, DIAL_TIMEOUT, HELLO_AGAIN, RETIRE_LOOK, WELCOME_TIMEOUT,
-};
+use crate::limits::{CLOSE_TIMEOUT, CONTROL_QUEUE, DIAL_TIMEOUT, HELLO_AGAIN, RETIRE_LOOK, WELCOME_TIMEOUT};
 use crate::{ConnId, Frame, InstanceId, Limits, StreamId};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -101,10 +99,7 @@ impl Conn {
             State::Dialing | State::Closing { .. } => false,
             State::Greeting => self.pong.is_some(),
             State::Live | State::Retiring { .. } => {
-                self.pong.is_some()
-                    || !self.urgent.is_empty()
-                    || !self.bulk.is_empty()
-                    || !self.ready.is_empty()
+                self.pong.is_some() || !self.urgent.is_empty() || !self.bulk.is_empty() || !self.ready.is_empty()
             }
         }
     }

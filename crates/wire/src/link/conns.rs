@@ -43,7 +43,9 @@ impl Link {
     }
 
     pub(super) fn on_message(&mut self, now: Instant, id: ConnId, text: &str) {
-        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let Some(conn) = self.conns.get_mut(&id) else {
+            return;
+        };
         if matches!(conn.state, State::Closing { .. } | State::Dialing) {
             return;
         }
@@ -91,7 +93,9 @@ impl Link {
                     self.events.push_back(Event::Rtt(rtt));
                 }
             }
-            Frame::Goaway { scope, reason, reconnect_in_ms } => self.on_goaway(now, id, scope, &reason, reconnect_in_ms),
+            Frame::Goaway { scope, reason, reconnect_in_ms } => {
+                self.on_goaway(now, id, scope, &reason, reconnect_in_ms)
+            }
             Frame::Goodbye { scope } => self.on_goodbye(now, id, scope),
             Frame::Unknown => {}
         }
@@ -105,7 +109,9 @@ impl Link {
 
     /// A connection was welcomed: streams without one move here.
     pub(super) fn came_up(&mut self, now: Instant, id: ConnId) {
-        let Some(peer) = self.conns.get(&id).and_then(|conn| conn.peer) else { return };
+        let Some(peer) = self.conns.get(&id).and_then(|conn| conn.peer) else {
+            return;
+        };
         if self.down_since.take().is_some() {
             let resumed = self.table.streams.values().any(|entry| entry.peer == peer);
             self.events.push_back(Event::Up { peer, resumed });
@@ -121,7 +127,9 @@ impl Link {
 
     /// Gives a stream the live connection with the fewest streams, or parks it.
     pub(super) fn assign(&mut self, id: StreamId) {
-        let Some(entry) = self.table.streams.get(&id) else { return };
+        let Some(entry) = self.table.streams.get(&id) else {
+            return;
+        };
         let peer: InstanceId = entry.peer;
         let live = self.conns.iter().filter(|(_, conn)| conn.is_live() && conn.peer == Some(peer));
         match live.min_by_key(|(_, conn)| conn.streams).map(|(conn, _)| *conn) {
@@ -171,7 +179,9 @@ impl Link {
 
     /// The connection is replaced: new frames go elsewhere, it is still read for a while.
     pub(super) fn retire(&mut self, now: Instant, id: ConnId) {
-        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let Some(conn) = self.conns.get_mut(&id) else {
+            return;
+        };
         if !conn.is_live() {
             return;
         }
@@ -183,7 +193,9 @@ impl Link {
     }
 
     pub(super) fn close(&mut self, now: Instant, id: ConnId, code: u16, reason: &'static str) {
-        let Some(conn) = self.conns.get(&id) else { return };
+        let Some(conn) = self.conns.get(&id) else {
+            return;
+        };
         if matches!(conn.state, State::Closing { .. }) {
             return;
         }
@@ -202,7 +214,9 @@ impl Link {
 
     /// The connection carries nothing any more.
     fn lose(&mut self, now: Instant, id: ConnId) {
-        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let Some(conn) = self.conns.get_mut(&id) else {
+            return;
+        };
         let before = std::mem::replace(&mut conn.state, State::Closing { until: now + CLOSING });
         let proven = conn.proven;
         match before {
@@ -256,7 +270,9 @@ impl Link {
     }
 
     pub(super) fn on_conn_timeout(&mut self, now: Instant, id: ConnId) {
-        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let Some(conn) = self.conns.get_mut(&id) else {
+            return;
+        };
         let edge = matches!(self.end, End::Edge(_));
         if conn.deadline(now, &self.limits, edge) > now && !matches!(conn.state, State::Retiring { .. }) {
             return self.arm_conn(now, id);
@@ -291,7 +307,9 @@ impl Link {
     }
 
     fn check_liveness(&mut self, now: Instant, id: ConnId) {
-        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let Some(conn) = self.conns.get_mut(&id) else {
+            return;
+        };
         match conn.liveness.check(now, &self.limits, conn.busy > 0) {
             Verdict::Alive => {}
             Verdict::Ping(token) => conn.queue(Frame::Ping { token }),

@@ -6,13 +6,13 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use rand::rngs::StdRng;
 use rand::RngExt as _;
+use rand::rngs::StdRng;
 
 use super::DialFailure;
 use crate::limits::{
-    BACKOFF_MAX, BACKOFF_MIN, LOSSES_A_MINUTE, LOSSY_DELAY, MAX_RETRY_AFTER, REDIAL_SOON,
-    REFUSED_DELAY, REFUSED_IN_A_ROW,
+    BACKOFF_MAX, BACKOFF_MIN, LOSSES_A_MINUTE, LOSSY_DELAY, MAX_RETRY_AFTER, REDIAL_SOON, REFUSED_DELAY,
+    REFUSED_IN_A_ROW,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);

@@ -13,8 +13,8 @@ use super::relay::limits_of;
 use super::timers::Key;
 use super::{DialFailure, EdgeConfig, End, Event, Link};
 use crate::limits::{
-    EDGE_WINDOW, HELLO_AGAIN, MAX_CONNECTIONS, MAX_RETRY_AFTER, ROTATE_MAX, ROTATE_MIN,
-    SUPERSEDED_DELAY, VERSION, WELCOME_TIMEOUT,
+    EDGE_WINDOW, HELLO_AGAIN, MAX_CONNECTIONS, MAX_RETRY_AFTER, ROTATE_MAX, ROTATE_MIN, SUPERSEDED_DELAY, VERSION,
+    WELCOME_TIMEOUT,
 };
 use crate::{ConnId, Frame, Hello, ModelInfo, Scope, StreamId, Welcome};
 
@@ -69,7 +69,9 @@ impl EdgeEnd {
 impl Link {
     /// Dials what is missing, as soon as the dialer allows, and what is to be replaced.
     pub(super) fn fill_connections(&mut self, now: Instant) {
-        let End::Edge(edge) = &mut self.end else { return };
+        let End::Edge(edge) = &mut self.end else {
+            return;
+        };
         if let Some(until) = edge.superseded_until {
             if until > now {
                 return self.timers.arm(Key::Dial, Some(until));
@@ -112,7 +114,9 @@ impl Link {
     }
 
     fn dial(&mut self, now: Instant, replaces: Option<ConnId>) {
-        let End::Edge(edge) = &mut self.end else { return };
+        let End::Edge(edge) = &mut self.end else {
+            return;
+        };
         let id = ConnId(edge.next_conn);
         edge.next_conn += 1;
         self.conns.insert(id, Conn::new(State::Dialing, now, replaces));
@@ -139,7 +143,9 @@ impl Link {
             End::Edge(edge) => Some(Frame::Hello(edge.hello())),
             End::Relay(_) => None,
         };
-        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let Some(conn) = self.conns.get_mut(&id) else {
+            return;
+        };
         if conn.since + WELCOME_TIMEOUT <= now {
             let why = if hello.is_some() { "no welcome" } else { "no hello" };
             return self.close(now, id, 1002, why);
@@ -153,7 +159,9 @@ impl Link {
     }
 
     pub(super) fn on_dial_failed(&mut self, now: Instant, id: ConnId, failure: &DialFailure) {
-        let Some(conn) = self.conns.remove(&id) else { return };
+        let Some(conn) = self.conns.remove(&id) else {
+            return;
+        };
         self.timers.forget(Key::Conn(id));
         if let End::Edge(edge) = &mut self.end
             && conn.state == State::Dialing
@@ -184,7 +192,9 @@ impl Link {
     }
 
     pub(super) fn on_welcome(&mut self, now: Instant, id: ConnId, welcome: &Welcome) {
-        let End::Edge(edge) = &mut self.end else { return self.protocol_error(now, id) };
+        let End::Edge(edge) = &mut self.end else {
+            return self.protocol_error(now, id);
+        };
         let Some(conn) = self.conns.get_mut(&id).filter(|conn| conn.state == State::Greeting) else {
             return;
         };
@@ -226,7 +236,9 @@ impl Link {
 
     /// What the edge says first on a welcomed connection.
     fn greet(&mut self, now: Instant, id: ConnId) {
-        let (End::Edge(edge), Some(conn)) = (&mut self.end, self.conns.get_mut(&id)) else { return };
+        let (End::Edge(edge), Some(conn)) = (&mut self.end, self.conns.get_mut(&id)) else {
+            return;
+        };
         let token = conn.liveness.start_ping(now);
         conn.queue(Frame::Ping { token });
         if self.draining {
@@ -271,10 +283,13 @@ impl Link {
 
     /// Dials a replacement for a live connection from `at` on.
     pub(super) fn replace(&mut self, now: Instant, old: ConnId, at: Instant) {
-        let under_way = self.conns.values().any(|conn| {
-            conn.replaces == Some(old) && matches!(conn.state, State::Dialing | State::Greeting)
-        });
-        let End::Edge(edge) = &mut self.end else { return };
+        let under_way = self
+            .conns
+            .values()
+            .any(|conn| conn.replaces == Some(old) && matches!(conn.state, State::Dialing | State::Greeting));
+        let End::Edge(edge) = &mut self.end else {
+            return;
+        };
         edge.replacements.retain(|(_, planned)| *planned != old);
         if !under_way {
             edge.replacements.push((at, old));
@@ -282,11 +297,20 @@ impl Link {
         }
     }
 
-    pub(super) fn on_goaway(&mut self, now: Instant, id: ConnId, scope: Scope, reason: &str, range: Option<(u64, u64)>) {
+    pub(super) fn on_goaway(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        scope: Scope,
+        reason: &str,
+        range: Option<(u64, u64)>,
+    ) {
         let (low, high) = range.unwrap_or((0, 0));
         let most = MAX_RETRY_AFTER;
         let wait = between(&mut self.rng, Duration::from_millis(low).min(most), Duration::from_millis(high).min(most));
-        let End::Edge(edge) = &mut self.end else { return self.protocol_error(now, id) };
+        let End::Edge(edge) = &mut self.end else {
+            return self.protocol_error(now, id);
+        };
         match (scope, reason) {
             (Scope::Connection, _) => self.replace(now, id, now + wait),
             (Scope::Link, "superseded") => self.on_superseded(now),
@@ -300,7 +324,9 @@ impl Link {
     }
 
     fn on_superseded(&mut self, now: Instant) {
-        let End::Edge(edge) = &mut self.end else { return };
+        let End::Edge(edge) = &mut self.end else {
+            return;
+        };
         edge.superseded_until = Some(now + SUPERSEDED_DELAY);
         edge.replacements.clear();
         self.events.push_back(Event::Superseded);
@@ -330,7 +356,9 @@ impl Link {
     }
 
     pub(super) fn on_set_catalog(&mut self, _now: Instant, models: Vec<ModelInfo>) {
-        let End::Edge(edge) = &mut self.end else { return };
+        let End::Edge(edge) = &mut self.end else {
+            return;
+        };
         let (changed, skipped) = edge.catalog.set(models);
         if skipped > 0 {
             let fault = "the catalog has more than the link can tell: some models are left out";
@@ -345,9 +373,15 @@ impl Link {
 
     /// Sends the load if it is worth it and time for it, or sets the timer.
     pub(super) fn say_load(&mut self, now: Instant) {
-        let End::Edge(edge) = &mut self.end else { return };
-        let Some(due) = edge.load.due(now, self.limits.load_interval) else { return };
-        let Some(conn) = self.conns.values_mut().find(|conn| conn.is_live()) else { return };
+        let End::Edge(edge) = &mut self.end else {
+            return;
+        };
+        let Some(due) = edge.load.due(now, self.limits.load_interval) else {
+            return;
+        };
+        let Some(conn) = self.conns.values_mut().find(|conn| conn.is_live()) else {
+            return;
+        };
         if due > now {
             return self.timers.arm(Key::Load, Some(due));
         }

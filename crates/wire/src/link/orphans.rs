@@ -64,7 +64,9 @@ impl Orphans {
 
     /// The `open` (or a cancel) came: the frames in the order in which they arrived.
     pub(super) fn take(&mut self, id: StreamId) -> Vec<Frame> {
-        let Some(waiting) = self.by_id.remove(&id) else { return Vec::new() };
+        let Some(waiting) = self.by_id.remove(&id) else {
+            return Vec::new();
+        };
         self.by_age.retain(|&(_, held)| held != id);
         self.bytes -= waiting.bytes;
         self.frames -= waiting.frames.len();

@@ -89,7 +89,9 @@ pub(super) fn limits_of(welcome: &Welcome) -> Limits {
 
 impl Link {
     pub(super) fn on_hello(&mut self, now: Instant, conn_id: ConnId, hello: &Hello) {
-        let End::Relay(relay) = &self.end else { return self.protocol_error(now, conn_id) };
+        let End::Relay(relay) = &self.end else {
+            return self.protocol_error(now, conn_id);
+        };
         if hello.edge != relay.edge {
             return self.close(now, conn_id, 1008, "wrong edge name");
         }
@@ -98,7 +100,9 @@ impl Link {
         }
         let welcome = relay.welcome();
         let (window, draining) = (relay.edge_window, self.draining);
-        let Some(conn) = self.conns.get_mut(&conn_id) else { return };
+        let Some(conn) = self.conns.get_mut(&conn_id) else {
+            return;
+        };
         let first = conn.state == State::Greeting;
         // A repeated hello means that our welcome was lost.
         conn.queue(Frame::Welcome(welcome));
@@ -116,7 +120,9 @@ impl Link {
     }
 
     pub(super) fn on_catalog(&mut self, now: Instant, conn: ConnId, rev: u64, (part, of): (u32, u32), body: &[u8]) {
-        let End::Relay(relay) = &mut self.end else { return self.protocol_error(now, conn) };
+        let End::Relay(relay) = &mut self.end else {
+            return self.protocol_error(now, conn);
+        };
         match relay.catalog.part(rev, part, of, body) {
             Ok(Some(models)) => self.events.push_back(Event::Catalog(models)),
             Ok(None) => {}
@@ -125,7 +131,9 @@ impl Link {
     }
 
     pub(super) fn on_load(&mut self, now: Instant, conn: ConnId, rev: u64, load: Load) {
-        let End::Relay(relay) = &mut self.end else { return self.protocol_error(now, conn) };
+        let End::Relay(relay) = &mut self.end else {
+            return self.protocol_error(now, conn);
+        };
         if rev > relay.load_rev {
             relay.load_rev = rev;
             self.events.push_back(Event::Load(load));
@@ -141,7 +149,9 @@ impl Link {
     }
 
     pub(super) fn on_supersede(&mut self, now: Instant) {
-        let End::Relay(relay) = &mut self.end else { return };
+        let End::Relay(relay) = &mut self.end else {
+            return;
+        };
         relay.superseded = true;
         self.fail_all(now);
         let conns: Vec<ConnId> = self.conns.keys().copied().collect();

@@ -20,9 +20,20 @@ use crate::{Code, ConnId, Failure, Frame, Open, Stream, StreamId};
 const SURELY_FITS: usize = 1000;
 
 impl Link {
-    pub(super) fn open_stream(&mut self, now: Instant, id: StreamId, open: Open, body: Bytes, fin: bool) -> Result<(), OpenRefused> {
-        let End::Relay(relay) = &self.end else { return Err(OpenRefused::Offline) };
-        let Some(peer) = self.peer else { return Err(OpenRefused::Offline) };
+    pub(super) fn open_stream(
+        &mut self,
+        now: Instant,
+        id: StreamId,
+        open: Open,
+        body: Bytes,
+        fin: bool,
+    ) -> Result<(), OpenRefused> {
+        let End::Relay(relay) = &self.end else {
+            return Err(OpenRefused::Offline);
+        };
+        let Some(peer) = self.peer else {
+            return Err(OpenRefused::Offline);
+        };
         if self.draining || self.peer_draining || relay.superseded || self.live_conns().next().is_none() {
             return Err(OpenRefused::Offline);
         }
@@ -138,7 +149,9 @@ impl Link {
 
     /// What follows from any change to a stream: events, counts, timers, queues, its end.
     pub(super) fn touch(&mut self, now: Instant, id: StreamId) {
-        let Some(entry) = self.table.streams.get_mut(&id) else { return };
+        let Some(entry) = self.table.streams.get_mut(&id) else {
+            return;
+        };
         while let Some(event) = entry.stream.poll_event() {
             self.events.push_back(Event::Stream(id, event));
         }
@@ -154,7 +167,9 @@ impl Link {
             self.say_room();
         }
         self.touch_busy(now, id);
-        let Some(entry) = self.table.streams.get_mut(&id) else { return };
+        let Some(entry) = self.table.streams.get_mut(&id) else {
+            return;
+        };
         if let Some(gone) = entry.stream.gone() {
             return self.remove(now, id, gone);
         }
@@ -173,7 +188,9 @@ impl Link {
 
     /// Keeps the connection's count of streams with something unacknowledged: it sets the ping's pace.
     fn touch_busy(&mut self, now: Instant, id: StreamId) {
-        let Some(entry) = self.table.streams.get_mut(&id) else { return };
+        let Some(entry) = self.table.streams.get_mut(&id) else {
+            return;
+        };
         let busy_on = if entry.stream.gone().is_none() && entry.stream.is_busy() { entry.conn } else { None };
         if busy_on == entry.busy_on {
             return;
@@ -194,7 +211,9 @@ impl Link {
     }
 
     fn remove(&mut self, now: Instant, id: StreamId, gone: Gone) {
-        let Some(mut entry) = self.table.streams.remove(&id) else { return };
+        let Some(mut entry) = self.table.streams.remove(&id) else {
+            return;
+        };
         self.timers.forget(Key::Stream(id));
         self.table.buffered -= entry.buffered;
         self.table.active -= usize::from(entry.active);
@@ -250,12 +269,10 @@ fn check_size(open: &Open) -> Result<(), OpenRefused> {
     if headers > MAX_HEADERS || open.reply.as_ref().is_some_and(|reply| reply.len() > MAX_REPLY) {
         return Err(OpenRefused::HeadersTooLong);
     }
-    let rest = open.model.as_ref().map_or(0, String::len)
-        + open.key.len()
-        + open.traceparent.as_ref().map_or(0, String::len);
+    let rest =
+        open.model.as_ref().map_or(0, String::len) + open.key.len() + open.traceparent.as_ref().map_or(0, String::len);
     let text = open.path.len() + open.method.len() + headers + rest + 8 * open.headers.len();
     // Escaping may blow a header up past what the peer reads: measured only where that can be.
-    let fits = text < SURELY_FITS
-        || serde_json::to_string(open).is_ok_and(|text| text.len() + 128 <= MAX_HEADER);
+    let fits = text < SURELY_FITS || serde_json::to_string(open).is_ok_and(|text| text.len() + 128 <= MAX_HEADER);
     if fits { Ok(()) } else { Err(OpenRefused::HeadersTooLong) }
 }

@@ -25,16 +25,7 @@ pub(super) struct Entry {
 
 impl Entry {
     pub(super) fn new(stream: Stream, peer: InstanceId) -> Self {
-        Self {
-            stream,
-            peer,
-            conn: None,
-            in_urgent: false,
-            in_ready: false,
-            busy_on: None,
-            buffered: 0,
-            active: false,
-        }
+        Self { stream, peer, conn: None, in_urgent: false, in_ready: false, busy_on: None, buffered: 0, active: false }
     }
 }
 

@@ -68,9 +68,12 @@ pub enum Event {
     /// Send what `poll_transmit` still gives, then close the socket with this code and reason.
     Close(ConnId, u16, &'static str),
     /// The first connection was welcomed (or, relay: said hello). `resumed` if streams survived a gap.
-    Up { /// The peer's run.
-        peer: InstanceId, /// Streams lived on from before.
-        resumed: bool },
+    Up {
+        /// The peer's run.
+        peer: InstanceId,
+        /// Streams lived on from before.
+        resumed: bool,
+    },
     /// The last connection is gone.
     Down(Down),
     /// Another process uses this identity; the link does not dial for 5 minutes (edge only).

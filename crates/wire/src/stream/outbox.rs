@@ -94,7 +94,9 @@ impl Outbox {
     fn advance(&mut self, mut count: usize) {
         self.len = self.len.saturating_sub(count);
         while count > 0 {
-            let Some(chunk) = self.chunks.front_mut() else { return };
+            let Some(chunk) = self.chunks.front_mut() else {
+                return;
+            };
             if chunk.len() > count {
                 chunk.advance(count);
                 return;
@@ -106,8 +108,7 @@ impl Outbox {
 }
 
 fn begins_character(bytes: &[u8]) -> bool {
-    std::str::from_utf8(bytes)
-        .is_err_and(|error| error.valid_up_to() == 0 && error.error_len().is_none())
+    std::str::from_utf8(bytes).is_err_and(|error| error.valid_up_to() == 0 && error.error_len().is_none())
 }
 
 /// Length of the run that begins with `bad` invalid bytes and ends before a long valid stretch or

@@ -187,9 +187,7 @@ impl SendHalf {
         if self.outbox.is_empty() {
             return self.terminal.is_some();
         }
-        let flushed = self.terminal.is_some()
-            || self.outbox.len() >= CHUNK
-            || self.flush_at.is_none_or(|at| at <= now);
+        let flushed = self.terminal.is_some() || self.outbox.len() >= CHUNK || self.flush_at.is_none_or(|at| at <= now);
         flushed && self.room() > 0 && self.outbox.has_piece(self.terminal.is_some())
     }
 

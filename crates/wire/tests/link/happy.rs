@@ -21,7 +21,8 @@ fn a_request_goes_there_and_its_answer_comes_back() {
     assert_eq!(world.calls[&0].verdict, Some(Verdict::Whole));
     assert_eq!(world.calls[&0].received, 3_000);
     world.judge_rest();
-    let answer = world.frames.iter().filter(|(_, way, frame)| *way == Way::ToRelay && !matches!(frame, Frame::Ack { .. }));
+    let answer =
+        world.frames.iter().filter(|(_, way, frame)| *way == Way::ToRelay && !matches!(frame, Frame::Ack { .. }));
     let first = answer.map(|(_, _, frame)| frame).next().unwrap();
     assert!(matches!(first, Frame::Head { body, .. } if !body.is_empty()), "{first:?}");
 }

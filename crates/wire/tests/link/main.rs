@@ -5,3 +5,5 @@ mod script;
 mod world;
 
 mod happy;
+mod sim;
+mod streams;

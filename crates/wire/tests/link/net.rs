@@ -49,10 +49,23 @@ pub(crate) struct Wire {
 /// Something that will happen.
 #[derive(Clone, Debug)]
 pub(crate) enum Happening {
-    Message { wire: u64, way: Way, text: String },
-    Opened { wire: u64, way: Way },
-    Closed { wire: u64, way: Way },
-    DialFailed { edge_run: u32, conn: u64 },
+    Message {
+        wire: u64,
+        way: Way,
+        text: String,
+    },
+    Opened {
+        wire: u64,
+        way: Way,
+    },
+    Closed {
+        wire: u64,
+        way: Way,
+    },
+    DialFailed {
+        edge_run: u32,
+        conn: u64,
+    },
     /// A socket takes messages again.
     Pump,
     /// An application's turn: run of its process, request.

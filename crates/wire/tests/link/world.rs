@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use causeway_wire::limits::{STREAM_BUFFER, TOTAL_BUFFER};
 use causeway_wire::{
-    Backend, Code, ConnId, DialFailure, EdgeConfig, Event, Failure, Frame, Head, Input, InstanceId,
-    Limits, Link, Open, Outcome, Policy, RelayConfig, StreamEvent, StreamId, decode,
+    Backend, Code, ConnId, DialFailure, EdgeConfig, Event, Failure, Frame, Head, Input, InstanceId, Limits, Link, Open,
+    Outcome, Policy, RelayConfig, StreamEvent, StreamId, decode,
 };
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
@@ -169,7 +169,9 @@ impl World {
 
     pub(crate) fn open(&mut self, call: u64, script: Script) {
         let now = self.net.now;
-        let Some((edge_instance, link)) = self.relay.last_mut() else { return };
+        let Some((edge_instance, link)) = self.relay.last_mut() else {
+            return;
+        };
         let open = Open {
             edge_instance: *edge_instance,
             method: "POST".to_owned(),
@@ -177,7 +179,13 @@ impl World {
             headers: vec![("content-type".to_owned(), "application/json".to_owned())],
             model: Some("m".to_owned()),
             stream: Some(true),
-            policy: Policy { allow: vec![Backend::Local], batch: false, deadline_ms: None, hard: false, spend_max_usd: 0.0 },
+            policy: Policy {
+                allow: vec![Backend::Local],
+                batch: false,
+                deadline_ms: None,
+                hard: false,
+                spend_max_usd: 0.0,
+            },
             key: "k1".to_owned(),
             traceparent: None,
             reply: None,
@@ -309,7 +317,9 @@ impl World {
 
     fn opened(&mut self, id: u64, way: Way) {
         let now = self.net.now;
-        let Some(wire) = self.net.wires.get_mut(&id) else { return };
+        let Some(wire) = self.net.wires.get_mut(&id) else {
+            return;
+        };
         match way {
             Way::ToEdge => {
                 if let Some(edge) = self.edge.as_mut().filter(|edge| edge.run == wire.edge_run) {
@@ -323,7 +333,9 @@ impl World {
 
     fn closed(&mut self, id: u64, way: Way) {
         let now = self.net.now;
-        let Some(wire) = self.net.wires.get_mut(&id) else { return };
+        let Some(wire) = self.net.wires.get_mut(&id) else {
+            return;
+        };
         match way {
             Way::ToEdge => {
                 let (was_open, conn) = (std::mem::take(&mut wire.edge_open), wire.edge_conn);
@@ -347,7 +359,9 @@ impl World {
 
     fn message(&mut self, id: u64, way: Way, text: &str) {
         let now = self.net.now;
-        let Some(wire) = self.net.wires.get(&id).filter(|wire| !wire.silent) else { return };
+        let Some(wire) = self.net.wires.get(&id).filter(|wire| !wire.silent) else {
+            return;
+        };
         if self.record {
             self.frames.push((now - self.start, way, decode(text).unwrap()));
         }
@@ -367,7 +381,9 @@ impl World {
     fn relay_message(&mut self, id: u64, text: &str) {
         let now = self.net.now;
         if !self.belongs.contains_key(&id) {
-            let Ok(Frame::Hello(hello)) = decode(text) else { return };
+            let Ok(Frame::Hello(hello)) = decode(text) else {
+                return;
+            };
             if !self.relay.iter().any(|(of, _)| *of == hello.instance) {
                 for (_, old) in &mut self.relay {
                     old.supersede(now);
@@ -422,14 +438,20 @@ impl World {
             let edge_run = wire.edge_run;
             while edge_open && self.net.can_take(id, Way::ToRelay) {
                 let edge = self.edge.as_mut().filter(|edge| edge.run == edge_run);
-                let Some(text) = edge.and_then(|edge| edge.link.poll_transmit(now, conn)) else { break };
+                let Some(text) = edge.and_then(|edge| edge.link.poll_transmit(now, conn)) else {
+                    break;
+                };
                 self.net.send(id, Way::ToRelay, text);
                 moved = true;
             }
-            let Some(instance) = self.belongs.get(&id).copied() else { continue };
+            let Some(instance) = self.belongs.get(&id).copied() else {
+                continue;
+            };
             while relay_open && self.net.can_take(id, Way::ToEdge) {
                 let link = self.relay.iter_mut().find(|(of, _)| *of == instance);
-                let Some(text) = link.and_then(|(_, link)| link.poll_transmit(now, ConnId(id))) else { break };
+                let Some(text) = link.and_then(|(_, link)| link.poll_transmit(now, ConnId(id))) else {
+                    break;
+                };
                 self.net.send(id, Way::ToEdge, text);
                 moved = true;
             }
@@ -534,8 +556,12 @@ impl World {
     /// Reads the body and writes the answer, a piece at a time.
     fn edge_app(&mut self, run: u32, call: u64) {
         let now = self.net.now;
-        let Some(edge) = self.edge.as_mut().filter(|edge| edge.run == run) else { return };
-        let Some(job) = self.jobs.get_mut(&(call, edge.instance)).filter(|job| job.run == run) else { return };
+        let Some(edge) = self.edge.as_mut().filter(|edge| edge.run == run) else {
+            return;
+        };
+        let Some(job) = self.jobs.get_mut(&(call, edge.instance)).filter(|job| job.run == run) else {
+            return;
+        };
         let script = &self.calls[&call].script;
         let id = stream_id(call);
         while let Some(piece) = edge.link.recv(now, id) {
@@ -589,10 +615,17 @@ impl World {
                 assert!(record.verdict.is_some() || record.let_go, "released without an end");
                 record.released = true;
             }
-            Event::Up { .. } | Event::Down(_) | Event::Fault(_) | Event::Rtt(_) | Event::Catalog(_) | Event::Load(_) => {
+            Event::Up { .. }
+            | Event::Down(_)
+            | Event::Fault(_)
+            | Event::Rtt(_)
+            | Event::Catalog(_)
+            | Event::Load(_) => {
                 self.events.push(format!("{:?} relay {event:?}", now - self.start));
             }
-            Event::Dial(_) | Event::Superseded | Event::Incoming(..) => panic!("a relay does not get {event:?}"),
+            Event::Dial(_) | Event::Superseded | Event::Incoming(..) => {
+                panic!("a relay does not get {event:?}")
+            }
         }
     }
 
@@ -641,7 +674,11 @@ impl World {
             record.cancelled = true;
             record.let_go = script.abrupt;
             let link = self.link_of(call).unwrap();
-            if script.abrupt { link.release(now, id) } else { link.cancel(now, id, "caller gone") }
+            if script.abrupt {
+                link.release(now, id)
+            } else {
+                link.cancel(now, id, "caller gone")
+            }
             return;
         }
         let given = self.calls[&call].given;
@@ -661,6 +698,7 @@ impl World {
     fn relay_read(&mut self, run: u32, call: u64) {
         let now = self.net.now;
         let id = stream_id(call);
+        let mut taken = 0;
         while let Some(piece) = self.link_of(call).and_then(|link| link.recv(now, id)) {
             let record = self.calls.get_mut(&call).unwrap();
             assert!(!record.cancelled, "call {call}: bytes after cancel");
@@ -673,7 +711,11 @@ impl World {
                 record.gaps.push(gap);
             }
             record.last_bytes = now;
-            if let Reader::Slow(pause) = record.script.caller {
+            taken += 1;
+            let enough = if record.script.piece < 2_000 { 64 } else { 1 };
+            if let Reader::Slow(pause) = record.script.caller
+                && taken >= enough
+            {
                 self.net.after(ms(pause), Happening::RelayApp(run, call));
                 break;
             }
