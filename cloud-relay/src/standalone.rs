@@ -1,6 +1,28 @@
-//! placeholder
-/// placeholder
-pub fn main(args: impl IntoIterator<Item = std::ffi::OsString>) -> std::process::ExitCode {
-    let _ = args;
-    std::process::ExitCode::SUCCESS
-}
+//! The relay as one process: listeners, HTTP, SQLite, configuration, command line.
+//!
+//! `app` is the composition root: it alone spawns tasks and owns them. Every decision about a
+//! request is [`crate::core`]'s.
+
+mod answer;
+mod app;
+mod body;
+mod callers;
+mod cli;
+mod config;
+mod converse;
+mod edges;
+pub(crate) mod files;
+mod init;
+mod keys;
+mod log;
+mod metadata;
+mod own;
+mod registry;
+mod relay;
+mod running;
+mod service;
+mod socket;
+mod store;
+mod toml_read;
+
+pub use cli::main;

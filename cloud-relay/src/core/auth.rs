@@ -83,23 +83,17 @@ impl NewKey {
         let id = hex(&id);
         let secret = hex(&secret);
         let text = format!("cw_{id}_{secret}");
-        Self {
-            id,
-            text,
-            hash: hash(&secret),
-        }
+        Self { id, text, hash: hash(&secret) }
     }
 }
 
 fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            // Writing to a string cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 fn hash(secret: &str) -> [u8; 32] {
@@ -112,39 +106,23 @@ fn hash(secret: &str) -> [u8; 32] {
 ///
 /// None, one that is no bearer token, or two different ones (401).
 pub fn credential(headers: &HeaderMap) -> Result<&str, Refusal> {
-    let bearers = headers
-        .get_all(http::header::AUTHORIZATION)
-        .iter()
-        .map(|value| {
-            let text = value.to_str().ok()?;
-            let (scheme, token) = text.split_once(' ')?;
-            scheme
-                .eq_ignore_ascii_case("bearer")
-                .then_some(token.trim())
-        });
-    let keys = headers
-        .get_all("x-api-key")
-        .iter()
-        .map(|value| value.to_str().ok().map(str::trim));
+    let bearers = headers.get_all(http::header::AUTHORIZATION).iter().map(|value| {
+        let text = value.to_str().ok()?;
+        let (scheme, token) = text.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+    });
+    let keys = headers.get_all("x-api-key").iter().map(|value| value.to_str().ok().map(str::trim));
     let mut found = None;
     for credential in bearers.chain(keys) {
-        let Some(credential) =
-            credential.filter(|text| !text.is_empty() && text.len() <= MAX_CREDENTIAL)
-        else {
-            return Err(unauthorized(
-                "the credential is not `Authorization: Bearer KEY` or `x-api-key: KEY`",
-            ));
+        let Some(credential) = credential.filter(|text| !text.is_empty() && text.len() <= MAX_CREDENTIAL) else {
+            return Err(unauthorized("the credential is not `Authorization: Bearer KEY` or `x-api-key: KEY`"));
         };
         if found.is_some_and(|earlier| earlier != credential) {
-            return Err(unauthorized(
-                "the request carries two different credentials; send one",
-            ));
+            return Err(unauthorized("the request carries two different credentials; send one"));
         }
         found = Some(credential);
     }
-    found.ok_or_else(|| {
-        unauthorized("no API key; send `Authorization: Bearer KEY` or `x-api-key: KEY`")
-    })
+    found.ok_or_else(|| unauthorized("no API key; send `Authorization: Bearer KEY` or `x-api-key: KEY`"))
 }
 
 /// The public part of a credential, to look its key up by. Nonsense has an empty one.
@@ -168,19 +146,13 @@ pub fn verify(credential: &str, found: Option<&Key>, now_unix: u64) -> Result<()
     let expected = found.map_or([0; 32], |key| key.hash);
     let right = bool::from(hash(secret).ct_eq(&expected));
     let Some(key) = found.filter(|_| right) else {
-        return Err(unauthorized(
-            "the API key is wrong; check that it was copied whole",
-        ));
+        return Err(unauthorized("the API key is wrong; check that it was copied whole"));
     };
     if key.revoked.is_some() {
-        return Err(unauthorized(
-            "the API key was revoked; ask the relay's operator for another",
-        ));
+        return Err(unauthorized("the API key was revoked; ask the relay's operator for another"));
     }
     if key.expires.is_some_and(|expires| expires <= now_unix) {
-        return Err(unauthorized(
-            "the API key has expired; ask the relay's operator for another",
-        ));
+        return Err(unauthorized("the API key has expired; ask the relay's operator for another"));
     }
     Ok(())
 }
@@ -208,9 +180,7 @@ impl FailureLimiter {
         }
         let full_at = self.full_at.entry(network(address)).or_insert(now);
         let next = (*full_at).max(now) + FAILURE_REFILL;
-        let excess = next
-            .duration_since(now)
-            .checked_sub(FAILURE_REFILL * FAILURE_BURST);
+        let excess = next.duration_since(now).checked_sub(FAILURE_REFILL * FAILURE_BURST);
         match excess {
             Some(excess) if !excess.is_zero() => Some(excess),
             _ => {
@@ -274,25 +244,10 @@ mod tests {
         let (mut key, text) = key();
         key.expires = Some(100);
         assert!(verify(&text, Some(&key), 99).is_ok());
-        assert!(
-            verify(&text, Some(&key), 100)
-                .unwrap_err()
-                .message
-                .contains("expired")
-        );
-        assert!(
-            verify("cw_x_y", Some(&key), 100)
-                .unwrap_err()
-                .message
-                .contains("wrong")
-        );
+        assert!(verify(&text, Some(&key), 100).unwrap_err().message.contains("expired"));
+        assert!(verify("cw_x_y", Some(&key), 100).unwrap_err().message.contains("wrong"));
         key.revoked = Some(1);
-        assert!(
-            verify(&text, Some(&key), 99)
-                .unwrap_err()
-                .message
-                .contains("revoked")
-        );
+        assert!(verify(&text, Some(&key), 99).unwrap_err().message.contains("revoked"));
     }
 
     #[test]
@@ -307,11 +262,7 @@ mod tests {
             &[("x-api-key", "")],
             &[],
         ] {
-            assert_eq!(
-                credential(&headers(lines)).unwrap_err().status,
-                401,
-                "{lines:?}"
-            );
+            assert_eq!(credential(&headers(lines)).unwrap_err().status, 401, "{lines:?}");
         }
     }
 

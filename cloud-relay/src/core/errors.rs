@@ -96,16 +96,9 @@ impl From<OpenRefused> for Refusal {
     fn from(refused: OpenRefused) -> Self {
         match refused {
             OpenRefused::Offline => Self::new(Code::EdgeOffline, "the edge went away; try again"),
-            OpenRefused::Full => Self::new(
-                Code::Saturated,
-                "the edge takes no more requests at once; try again later",
-            ),
-            OpenRefused::TargetTooLong => {
-                Self::invalid("the path and query are longer than 2 KiB").with_status(414)
-            }
-            OpenRefused::HeadersTooLong => {
-                Self::invalid("the request headers are longer than 4 KiB").with_status(431)
-            }
+            OpenRefused::Full => Self::new(Code::Saturated, "the edge takes no more requests at once; try again later"),
+            OpenRefused::TargetTooLong => Self::invalid("the path and query are longer than 2 KiB").with_status(414),
+            OpenRefused::HeadersTooLong => Self::invalid("the request headers are longer than 4 KiB").with_status(431),
         }
     }
 }
@@ -151,11 +144,7 @@ mod tests {
             Refusal::invalid("m").with_status(415),
             Refusal::new(Code::TooLarge, "m"),
         ] {
-            assert!(
-                refusal
-                    .headers()
-                    .contains(&("x-should-retry", "false".to_owned()))
-            );
+            assert!(refusal.headers().contains(&("x-should-retry", "false".to_owned())));
         }
     }
 
@@ -163,10 +152,6 @@ mod tests {
     fn a_wait_is_rounded_up_to_whole_seconds() {
         let refusal = Refusal::new(Code::RateLimited, "m").after(Duration::from_millis(1_200));
         assert!(refusal.headers().contains(&("retry-after", "2".to_owned())));
-        assert!(
-            refusal
-                .headers()
-                .contains(&("retry-after-ms", "1200".to_owned()))
-        );
+        assert!(refusal.headers().contains(&("retry-after-ms", "1200".to_owned())));
     }
 }

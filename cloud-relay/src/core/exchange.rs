@@ -172,10 +172,7 @@ impl Exchange {
             // The first token was in time.
             (Phase::Streaming, Event::Deadline) => Command::Wait,
             (Phase::Choosing, Event::Head(_) | Event::Data(_) | Event::End(_) | Event::Failed(_))
-            | (
-                Phase::Waiting | Phase::Streaming,
-                Event::Opened(_) | Event::NoEdge(_) | Event::OpenRefused(..),
-            )
+            | (Phase::Waiting | Phase::Streaming, Event::Opened(_) | Event::NoEdge(_) | Event::OpenRefused(..))
             | (Phase::Streaming, Event::Head(_)) => self.refuse_or_break(),
         }
     }
@@ -191,10 +188,7 @@ impl Exchange {
 
     fn respond(&mut self, head: &Head) -> Command {
         let Some((status, headers)) = headers::answer_head(head) else {
-            let message = format!(
-                "the edge answered with status {}, which is not passed on",
-                head.status
-            );
+            let message = format!("the edge answered with status {}, which is not passed on", head.status);
             return self.refuse(Refusal::new(Code::UpstreamIncomplete, message));
         };
         if status != StatusCode::OK {
@@ -216,11 +210,9 @@ impl Exchange {
         self.code = Some(code);
         match self.shape {
             Shape::Whole => Command::Cut,
-            Shape::Ndjson | Shape::Sse => Command::FinishWith(
-                self.tail
-                    .complete(self.dialect, self.shape, code, message)
-                    .into(),
-            ),
+            Shape::Ndjson | Shape::Sse => {
+                Command::FinishWith(self.tail.complete(self.dialect, self.shape, code, message).into())
+            }
         }
     }
 
@@ -229,9 +221,7 @@ impl Exchange {
         const MESSAGE: &str = "the relay lost track of this request; try again";
         match self.phase {
             Phase::Streaming => self.break_off(Code::Internal, MESSAGE),
-            Phase::Choosing | Phase::Waiting | Phase::Over => {
-                self.refuse(Refusal::new(Code::Internal, MESSAGE))
-            }
+            Phase::Choosing | Phase::Waiting | Phase::Over => self.refuse(Refusal::new(Code::Internal, MESSAGE)),
         }
     }
 }

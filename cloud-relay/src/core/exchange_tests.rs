@@ -9,10 +9,7 @@ fn exchange() -> Exchange {
 }
 
 fn head(status: u16) -> Event {
-    Event::Head(Head {
-        status,
-        headers: Vec::new(),
-    })
+    Event::Head(Head { status, headers: Vec::new() })
 }
 
 fn opened(edge: &str) -> Event {
@@ -22,10 +19,7 @@ fn opened(edge: &str) -> Event {
 fn streaming() -> Exchange {
     let mut exchange = exchange();
     assert_eq!(exchange.on(opened("a")), Command::Wait);
-    assert!(matches!(
-        exchange.on(head(200)),
-        Command::Respond(StatusCode::OK, _)
-    ));
+    assert!(matches!(exchange.on(head(200)), Command::Respond(StatusCode::OK, _)));
     exchange
 }
 
@@ -37,14 +31,8 @@ fn draining() -> Event {
 fn an_answer_is_copied_and_its_outcome_kept() {
     let mut exchange = streaming();
     let bytes = Bytes::from_static(b"{\"a\":1}\n");
-    assert_eq!(
-        exchange.on(Event::Data(bytes.clone())),
-        Command::Forward(bytes)
-    );
-    let outcome = Outcome {
-        output_tokens: Some(7),
-        ..Outcome::default()
-    };
+    assert_eq!(exchange.on(Event::Data(bytes.clone())), Command::Forward(bytes));
+    let outcome = Outcome { output_tokens: Some(7), ..Outcome::default() };
     assert_eq!(exchange.on(Event::End(Some(outcome))), Command::Finish);
     assert_eq!(exchange.outcome().unwrap().output_tokens, Some(7));
     assert_eq!(exchange.code(), None);
@@ -57,9 +45,7 @@ fn a_retryable_failure_before_the_head_is_tried_once_on_another_edge() {
     assert_eq!(exchange.on(draining()), Command::Open);
     assert_eq!(exchange.tried(), ["a"]);
     exchange.on(opened("b"));
-    let Command::Refuse(refusal) = exchange.on(draining()) else {
-        panic!("tried a third time")
-    };
+    let Command::Refuse(refusal) = exchange.on(draining()) else { panic!("tried a third time") };
     assert_eq!(refusal.code, Code::Draining);
 }
 
@@ -69,9 +55,7 @@ fn without_another_edge_the_callers_error_is_the_first_edges() {
     exchange.on(opened("a"));
     exchange.on(draining());
     let nowhere = Refusal::new(Code::ModelNotFound, "nowhere else");
-    let Command::Refuse(refusal) = exchange.on(Event::NoEdge(nowhere)) else {
-        panic!("no refusal")
-    };
+    let Command::Refuse(refusal) = exchange.on(Event::NoEdge(nowhere)) else { panic!("no refusal") };
     assert_eq!(refusal.code, Code::Draining);
 }
 
@@ -86,10 +70,7 @@ fn a_failure_that_may_have_run_is_not_tried_again() {
 #[test]
 fn a_link_that_takes_no_stream_is_left_for_another_but_a_request_too_large_is_not() {
     let mut first = exchange();
-    assert_eq!(
-        first.on(Event::OpenRefused("a".to_owned(), OpenRefused::Full)),
-        Command::Open
-    );
+    assert_eq!(first.on(Event::OpenRefused("a".to_owned(), OpenRefused::Full)), Command::Open);
     let mut second = exchange();
     let refused = Event::OpenRefused("a".to_owned(), OpenRefused::HeadersTooLong);
     assert!(matches!(second.on(refused), Command::Refuse(refusal) if refusal.status == 431));
@@ -98,24 +79,13 @@ fn a_link_that_takes_no_stream_is_left_for_another_but_a_request_too_large_is_no
 #[test]
 fn a_broken_stream_ends_with_the_dialects_own_error() {
     let mut exchange = streaming();
-    exchange.on(Event::Data(Bytes::from_static(
-        b"{\"message\":{\"content\":\"hal",
-    )));
-    let Command::FinishWith(bytes) =
-        exchange.on(Event::Failed(Failure::new(Code::LinkLost, "lost")))
-    else {
+    exchange.on(Event::Data(Bytes::from_static(b"{\"message\":{\"content\":\"hal")));
+    let Command::FinishWith(bytes) = exchange.on(Event::Failed(Failure::new(Code::LinkLost, "lost"))) else {
         panic!("not completed")
     };
-    assert_eq!(
-        &bytes[..],
-        b"\"},\"error\":\"lost\"}\n{\"error\":\"lost\"}\n"
-    );
+    assert_eq!(&bytes[..], b"\"},\"error\":\"lost\"}\n{\"error\":\"lost\"}\n");
     assert_eq!(exchange.code(), Some(Code::LinkLost));
-    assert_eq!(
-        exchange.on(Event::End(None)),
-        Command::Wait,
-        "nothing follows the end"
-    );
+    assert_eq!(exchange.on(Event::End(None)), Command::Wait, "nothing follows the end");
 }
 
 #[test]
@@ -123,29 +93,18 @@ fn a_broken_whole_body_and_a_broken_error_body_are_cut() {
     let mut whole = Exchange::new(Dialect::OpenAi, Shape::Whole);
     whole.on(opened("a"));
     whole.on(head(200));
-    assert_eq!(
-        whole.on(Event::Failed(Failure::new(Code::LinkLost, "lost"))),
-        Command::Cut
-    );
+    assert_eq!(whole.on(Event::Failed(Failure::new(Code::LinkLost, "lost"))), Command::Cut);
     let mut error = exchange();
     error.on(opened("a"));
-    assert!(matches!(
-        error.on(head(404)),
-        Command::Respond(StatusCode::NOT_FOUND, _)
-    ));
-    assert_eq!(
-        error.on(Event::Failed(Failure::new(Code::LinkLost, "lost"))),
-        Command::Cut
-    );
+    assert!(matches!(error.on(head(404)), Command::Respond(StatusCode::NOT_FOUND, _)));
+    assert_eq!(error.on(Event::Failed(Failure::new(Code::LinkLost, "lost"))), Command::Cut);
 }
 
 #[test]
 fn a_deadline_counts_before_the_head_only() {
     let mut waiting = exchange();
     waiting.on(opened("a"));
-    assert!(
-        matches!(waiting.on(Event::Deadline), Command::Refuse(refusal) if refusal.status == 504)
-    );
+    assert!(matches!(waiting.on(Event::Deadline), Command::Refuse(refusal) if refusal.status == 504));
     assert_eq!(streaming().on(Event::Deadline), Command::Wait);
 }
 
@@ -153,13 +112,8 @@ fn a_deadline_counts_before_the_head_only() {
 fn a_cancelled_request_ends_in_either_phase() {
     let mut waiting = exchange();
     waiting.on(opened("a"));
-    assert!(
-        matches!(waiting.on(Event::Cancelled), Command::Refuse(refusal) if refusal.code == Code::Cancelled)
-    );
-    assert!(matches!(
-        streaming().on(Event::Cancelled),
-        Command::FinishWith(_)
-    ));
+    assert!(matches!(waiting.on(Event::Cancelled), Command::Refuse(refusal) if refusal.code == Code::Cancelled));
+    assert!(matches!(streaming().on(Event::Cancelled), Command::FinishWith(_)));
 }
 
 #[test]

@@ -56,11 +56,7 @@ impl Framing {
                 }
                 At::Chunk(left) => {
                     let (left, rest) = skip(left, bytes);
-                    self.at = if left == 0 {
-                        At::ChunkSize
-                    } else {
-                        At::Chunk(left)
-                    };
+                    self.at = if left == 0 { At::ChunkSize } else { At::Chunk(left) };
                     rest
                 }
                 At::Head | At::ChunkSize | At::Trailer => self.feed_line(bytes),
@@ -92,8 +88,7 @@ impl Framing {
         let part = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default();
         self.length += part.len();
         let room = MAX_LINE.saturating_sub(self.line.len());
-        self.line
-            .extend_from_slice(part.get(..room.min(part.len())).unwrap_or_default());
+        self.line.extend_from_slice(part.get(..room.min(part.len())).unwrap_or_default());
         let Some(end) = end else {
             return &[];
         };
@@ -130,9 +125,7 @@ impl Framing {
         let value = value.get(1..).unwrap_or_default().trim_ascii();
         if name.trim_ascii().eq_ignore_ascii_case(b"content-length") {
             self.lengths += 1;
-            self.length_value = std::str::from_utf8(value)
-                .ok()
-                .and_then(|text| text.parse().ok());
+            self.length_value = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
         } else if name.trim_ascii().eq_ignore_ascii_case(b"transfer-encoding") {
             self.chunked = true;
         }
@@ -163,14 +156,8 @@ fn skip(left: u64, bytes: &[u8]) -> (u64, &[u8]) {
 }
 
 fn chunk(line: &[u8]) -> At {
-    let size = line
-        .split(|byte| *byte == b';')
-        .next()
-        .unwrap_or_default()
-        .trim_ascii();
-    let size = std::str::from_utf8(size)
-        .ok()
-        .and_then(|text| u64::from_str_radix(text, 16).ok());
+    let size = line.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    let size = std::str::from_utf8(size).ok().and_then(|text| u64::from_str_radix(text, 16).ok());
     match size {
         Some(0) => At::Trailer,
         Some(size) => size.checked_add(2).map_or(At::Lost, At::Chunk),
@@ -201,10 +188,7 @@ mod tests {
             "content-length: 5\r\nx: y\r\ncontent-length: 6",
         ] {
             for piece in [1, 2, 7, 4096] {
-                let framing = fed(
-                    &format!("POST / HTTP/1.1\r\nhost: a\r\n{head}\r\n\r\n"),
-                    piece,
-                );
+                let framing = fed(&format!("POST / HTTP/1.1\r\nhost: a\r\n{head}\r\n\r\n"), piece);
                 assert_eq!(framing.ambiguous(), Some(0), "{head} in pieces of {piece}");
             }
         }

@@ -12,11 +12,7 @@ use crate::core::errors::Refusal;
 use crate::core::limits::{MAX_DEADLINE, MAX_REQUEST_HEADERS, MAX_REQUEST_ID};
 
 /// Request headers that reach the edge.
-const PASSED_ON: [HeaderName; 3] = [
-    http::header::CONTENT_TYPE,
-    http::header::ACCEPT,
-    http::header::USER_AGENT,
-];
+const PASSED_ON: [HeaderName; 3] = [http::header::CONTENT_TYPE, http::header::ACCEPT, http::header::USER_AGENT];
 
 /// What a caller asks for in headers; each can only narrow what its key allows.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -40,60 +36,42 @@ pub struct Asked {
 /// A value that is not understood (400), more than 4 KiB of headers (431), a compressed body
 /// (415), `x-causeway-route: cloud-only` (403 `route_conflict`, no cloud is configured).
 pub fn read(headers: &HeaderMap) -> Result<Asked, Refusal> {
-    let size: usize = headers
-        .iter()
-        .map(|(name, value)| name.as_str().len() + value.len())
-        .sum();
+    let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     if size > MAX_REQUEST_HEADERS {
-        let message = format!(
-            "the request headers are {size} bytes long; at most {MAX_REQUEST_HEADERS} are taken"
-        );
+        let message = format!("the request headers are {size} bytes long; at most {MAX_REQUEST_HEADERS} are taken");
         return Err(Refusal::invalid(message).with_status(431));
     }
     if let Some(encoding) = headers.get(http::header::CONTENT_ENCODING)
         && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
     {
-        return Err(
-            Refusal::invalid("compressed bodies are not taken; send it uncompressed")
-                .with_status(415),
-        );
+        return Err(Refusal::invalid("compressed bodies are not taken; send it uncompressed").with_status(415));
     }
     let local_only = match one(headers, "x-causeway-route")? {
         None | Some("auto") => false,
         Some("local-only") => true,
         Some("cloud-only") => {
-            let message =
-                "no cloud backend is configured; send x-causeway-route: auto or local-only";
+            let message = "no cloud backend is configured; send x-causeway-route: auto or local-only";
             return Err(Refusal::new(Code::RouteConflict, message));
         }
         Some(other) => {
-            let message =
-                format!("x-causeway-route: `{other}` is not auto, local-only or cloud-only");
+            let message = format!("x-causeway-route: `{other}` is not auto, local-only or cloud-only");
             return Err(Refusal::invalid(message));
         }
     };
-    let first_token = one(headers, "x-causeway-first-token-ms")?
-        .map(deadline)
-        .transpose()?;
+    let first_token = one(headers, "x-causeway-first-token-ms")?.map(deadline).transpose()?;
     let edge = one(headers, "x-causeway-edge")?.map(str::to_owned);
     let request_id = one(headers, "x-request-id")?;
     if request_id.is_some_and(|id| id.is_empty() || id.len() > MAX_REQUEST_ID) {
-        return Err(Refusal::invalid(format!(
-            "x-request-id is not 1 to {MAX_REQUEST_ID} characters long"
-        )));
+        return Err(Refusal::invalid(format!("x-request-id is not 1 to {MAX_REQUEST_ID} characters long")));
     }
-    let traceparent = headers
-        .get("traceparent")
-        .and_then(|value| value.to_str().ok());
+    let traceparent = headers.get("traceparent").and_then(|value| value.to_str().ok());
     Ok(Asked {
         local_only,
         first_token,
         edge,
         request_id: request_id.map(str::to_owned),
         // One that is not well-formed is ignored, as the W3C recommendation says.
-        traceparent: traceparent
-            .filter(|text| is_traceparent(text))
-            .map(str::to_owned),
+        traceparent: traceparent.filter(|text| is_traceparent(text)).map(str::to_owned),
     })
 }
 
@@ -105,23 +83,17 @@ fn one<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a str>
     };
     match (value.to_str(), values.next()) {
         (Ok(text), None) => Ok(Some(text)),
-        (Ok(_), Some(_)) => Err(Refusal::invalid(format!(
-            "{name} stands twice; send it once"
-        ))),
+        (Ok(_), Some(_)) => Err(Refusal::invalid(format!("{name} stands twice; send it once"))),
         (Err(_), _) => Err(Refusal::invalid(format!("{name} is not plain text"))),
     }
 }
 
 fn deadline(text: &str) -> Result<Duration, Refusal> {
     let ms: Option<u64> = text.parse().ok();
-    ms.map(Duration::from_millis)
-        .filter(|time| !time.is_zero() && *time <= MAX_DEADLINE)
-        .ok_or_else(|| {
-            let most = MAX_DEADLINE.as_millis();
-            Refusal::invalid(format!(
-                "x-causeway-first-token-ms: `{text}` is not a number from 1 to {most}"
-            ))
-        })
+    ms.map(Duration::from_millis).filter(|time| !time.is_zero() && *time <= MAX_DEADLINE).ok_or_else(|| {
+        let most = MAX_DEADLINE.as_millis();
+        Refusal::invalid(format!("x-causeway-first-token-ms: `{text}` is not a number from 1 to {most}"))
+    })
 }
 
 /// `00-<32 hex>-<16 hex>-<2 hex>`.
@@ -129,9 +101,10 @@ fn is_traceparent(text: &str) -> bool {
     let lengths = [2, 32, 16, 2];
     let parts: Vec<&str> = text.split('-').collect();
     parts.len() == lengths.len()
-        && parts.iter().zip(lengths).all(|(part, length)| {
-            part.len() == length && part.bytes().all(|byte| byte.is_ascii_hexdigit())
-        })
+        && parts
+            .iter()
+            .zip(lengths)
+            .all(|(part, length)| part.len() == length && part.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// The request headers that reach the edge.
@@ -177,10 +150,7 @@ pub fn stamp(headers: &mut HeaderMap, stamp: Stamp<'_>) {
         set("x-causeway-model", model);
     }
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    headers.insert(
-        http::header::CACHE_CONTROL,
-        HeaderValue::from_static("no-transform"),
-    );
+    headers.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-transform"));
 }
 
 /// What of an edge's head reaches the caller: status 200 or 400 to 599, content-type, retry-after
@@ -203,9 +173,7 @@ pub fn answer_head(head: &Head) -> Option<(http::StatusCode, HeaderMap)> {
             headers.insert(name, value);
         }
     }
-    let served_by = headers
-        .get("x-causeway-served-by")
-        .map(HeaderValue::as_bytes);
+    let served_by = headers.get("x-causeway-served-by").map(HeaderValue::as_bytes);
     if !matches!(served_by, Some(b"local" | b"bedrock")) {
         headers.insert("x-causeway-served-by", HeaderValue::from_static("local"));
     }
@@ -236,10 +204,7 @@ mod tests {
             ("x-causeway-first-token-ms", "250"),
             ("x-causeway-edge", "gpu-1"),
             ("x-request-id", "mine"),
-            (
-                "traceparent",
-                "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-            ),
+            ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
             ("content-encoding", "identity"),
         ]))
         .unwrap();
@@ -248,12 +213,7 @@ mod tests {
         assert_eq!(asked.edge.as_deref(), Some("gpu-1"));
         assert_eq!(asked.request_id.as_deref(), Some("mine"));
         assert!(asked.traceparent.is_some());
-        assert!(
-            read(&headers(&[("traceparent", "nonsense")]))
-                .unwrap()
-                .traceparent
-                .is_none()
-        );
+        assert!(read(&headers(&[("traceparent", "nonsense")])).unwrap().traceparent.is_none());
     }
 
     #[test]
@@ -262,13 +222,7 @@ mod tests {
         for (lines, status) in [
             (&[("x-causeway-route", "cloud-only")][..], 403),
             (&[("x-causeway-route", "anywhere")], 400),
-            (
-                &[
-                    ("x-causeway-route", "auto"),
-                    ("x-causeway-route", "local-only"),
-                ],
-                400,
-            ),
+            (&[("x-causeway-route", "auto"), ("x-causeway-route", "local-only")], 400),
             (&[("x-causeway-first-token-ms", "0")], 400),
             (&[("x-causeway-first-token-ms", "-1")], 400),
             (&[("x-causeway-first-token-ms", "99999999999")], 400),
@@ -276,12 +230,7 @@ mod tests {
             (&[("content-encoding", "gzip")], 415),
             (&[("x-long", long.as_str())], 431),
         ] {
-            assert_eq!(
-                read(&headers(lines)).unwrap_err().status,
-                status,
-                "{:?}",
-                lines[0].0
-            );
+            assert_eq!(read(&headers(lines)).unwrap_err().status, status, "{:?}", lines[0].0);
         }
     }
 
@@ -297,10 +246,7 @@ mod tests {
             ("connection", "keep-alive"),
             ("content-type", "application/json"),
         ]));
-        assert_eq!(
-            passed,
-            [("content-type".to_owned(), "application/json".to_owned())]
-        );
+        assert_eq!(passed, [("content-type".to_owned(), "application/json".to_owned())]);
     }
 
     #[test]
@@ -316,21 +262,12 @@ mod tests {
             ("retry-after", "1\r\nset-cookie: x"),
         ];
         let lines = lines.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let head = Head {
-            status: 200,
-            headers: lines.to_vec(),
-        };
+        let head = Head { status: 200, headers: lines.to_vec() };
         let (_, headers) = answer_head(&head).unwrap();
         assert_eq!(headers.len(), 3);
         assert_eq!(headers["x-causeway-served-by"], "local");
         for status in [101, 204, 302, 399, 600] {
-            assert!(
-                answer_head(&Head {
-                    status,
-                    headers: Vec::new()
-                })
-                .is_none()
-            );
+            assert!(answer_head(&Head { status, headers: Vec::new() }).is_none());
         }
     }
 }

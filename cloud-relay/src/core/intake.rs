@@ -29,23 +29,13 @@ impl Call {
     /// # Errors
     ///
     /// A body that is refused (400), no model (400), a model outside the scope (403), a cloud model (403).
-    pub fn from_body(
-        route: Upstream,
-        target: &str,
-        key: &Key,
-        body: &[u8],
-    ) -> Result<Self, Refusal> {
+    pub fn from_body(route: Upstream, target: &str, key: &Key, body: &[u8]) -> Result<Self, Refusal> {
         let envelope = envelope::read(body).map_err(|bad| Refusal::invalid(bad.0))?;
         let name = envelope
             .model
             .filter(|name| !name.is_empty())
             .ok_or_else(|| Refusal::invalid("the body names no model; add `\"model\"`"))?;
-        Ok(Self {
-            route,
-            target: target.to_owned(),
-            model: authorise(&name, key)?,
-            stream: envelope.stream,
-        })
+        Ok(Self { route, target: target.to_owned(), model: authorise(&name, key)?, stream: envelope.stream })
     }
 
     /// Reads the model in a `/v1/models/ID` path.
@@ -55,12 +45,7 @@ impl Call {
     /// As for [`Self::from_body`].
     pub fn from_path(route: Upstream, target: &str, key: &Key) -> Result<Self, Refusal> {
         let name = model_in_path(target).unwrap_or_default();
-        Ok(Self {
-            route,
-            target: target.to_owned(),
-            model: authorise(&name, key)?,
-            stream: None,
-        })
+        Ok(Self { route, target: target.to_owned(), model: authorise(&name, key)?, stream: None })
     }
 
     /// The dialect its errors are written in.
@@ -77,13 +62,7 @@ impl Call {
 
     /// The `open` frame for one edge.
     #[must_use]
-    pub fn open(
-        &self,
-        edge_instance: InstanceId,
-        headers: Headers,
-        asked: &Asked,
-        key: &Key,
-    ) -> Open {
+    pub fn open(&self, edge_instance: InstanceId, headers: Headers, asked: &Asked, key: &Key) -> Open {
         Open {
             edge_instance,
             method: self.route.method().to_owned(),
@@ -103,32 +82,23 @@ impl Call {
 #[must_use]
 pub fn policy(asked: &Asked) -> Policy {
     Policy {
-        allow: if asked.local_only {
-            vec![Backend::Local]
-        } else {
-            vec![Backend::Local, Backend::Bedrock]
-        },
+        allow: if asked.local_only { vec![Backend::Local] } else { vec![Backend::Local, Backend::Bedrock] },
         batch: false,
-        deadline_ms: asked
-            .first_token
-            .map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+        deadline_ms: asked.first_token.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
         hard: asked.first_token.is_some(),
         spend_max_usd: 0.0,
     }
 }
 
 fn authorise(name: &str, key: &Key) -> Result<ModelName, Refusal> {
-    let model = ModelName::parse(name)
-        .map_err(|bad| Refusal::invalid(format!("{bad}; send it as name:tag")))?;
+    let model = ModelName::parse(name).map_err(|bad| Refusal::invalid(format!("{bad}; send it as name:tag")))?;
     if !key.allows_model(&model) {
         let message = format!("this key may not use the model `{}`", model.as_short());
         return Err(Refusal::new(Code::ForbiddenModel, message));
     }
     if model.is_cloud() {
-        let message = format!(
-            "`{}` runs at ollama.com, which is not allowed here; use a local model",
-            model.as_short()
-        );
+        let message =
+            format!("`{}` runs at ollama.com, which is not allowed here; use a local model", model.as_short());
         return Err(Refusal::new(Code::RouteConflict, message));
     }
     Ok(model)
@@ -147,15 +117,13 @@ pub fn refuse_target(target: &Target) -> Option<(Dialect, Refusal)> {
             ),
         )),
         Target::WrongMethod(dialect, methods) => {
-            let mut refusal =
-                Refusal::invalid(format!("this path takes {methods}")).with_status(405);
+            let mut refusal = Refusal::invalid(format!("this path takes {methods}")).with_status(405);
             refusal.allow = Some(methods);
             Some((*dialect, refusal))
         }
-        Target::Unknown(dialect) => Some((
-            *dialect,
-            Refusal::invalid("there is nothing at this path").with_status(404),
-        )),
+        Target::Unknown(dialect) => {
+            Some((*dialect, Refusal::invalid("there is nothing at this path").with_status(404)))
+        }
     }
 }
 
@@ -189,12 +157,7 @@ mod tests {
     }
 
     fn call(body: &str, models: &[&str]) -> Result<Call, Refusal> {
-        Call::from_body(
-            Upstream::OllamaChat,
-            "/api/chat",
-            &key(models),
-            body.as_bytes(),
-        )
+        Call::from_body(Upstream::OllamaChat, "/api/chat", &key(models), body.as_bytes())
     }
 
     #[test]
@@ -214,10 +177,7 @@ mod tests {
             assert_eq!(refusal.code, Code::ForbiddenModel, "{name}");
         }
         for name in ["qwen3", "Qwen3:8b", "library/qwen3:latest"] {
-            assert!(
-                call(&format!("{{\"model\":\"{name}\"}}"), &["qwen3"]).is_ok(),
-                "{name}"
-            );
+            assert!(call(&format!("{{\"model\":\"{name}\"}}"), &["qwen3"]).is_ok(), "{name}");
         }
     }
 

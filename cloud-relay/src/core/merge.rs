@@ -69,12 +69,8 @@ pub fn union(kind: ListKind, bodies: &[impl AsRef<[u8]>], key: &Key) -> Vec<u8> 
 
 fn entries(kind: ListKind, body: &[u8]) -> Vec<&RawValue> {
     let entries = match kind {
-        ListKind::Ollama => serde_json::from_slice(body)
-            .ok()
-            .and_then(|list: OllamaList<'_>| list.models),
-        ListKind::OpenAi => serde_json::from_slice(body)
-            .ok()
-            .and_then(|list: OpenAiList<'_>| list.data),
+        ListKind::Ollama => serde_json::from_slice(body).ok().and_then(|list: OllamaList<'_>| list.models),
+        ListKind::OpenAi => serde_json::from_slice(body).ok().and_then(|list: OpenAiList<'_>| list.data),
     };
     entries.unwrap_or_default()
 }
@@ -84,11 +80,7 @@ fn entries(kind: ListKind, body: &[u8]) -> Vec<&RawValue> {
 pub fn filter_show(body: &[u8]) -> Option<Vec<u8>> {
     let mut object: Map<String, Value> = serde_json::from_slice(body).ok()?;
     // Go's clients ignore case, so the filter does too.
-    object.retain(|name, _| {
-        !HIDDEN
-            .iter()
-            .any(|hidden| name.eq_ignore_ascii_case(hidden))
-    });
+    object.retain(|name, _| !HIDDEN.iter().any(|hidden| name.eq_ignore_ascii_case(hidden)));
     serde_json::to_vec(&object).ok()
 }
 
@@ -102,22 +94,15 @@ struct Version {
 #[must_use]
 pub fn lowest_version<'a, B: AsRef<[u8]>>(bodies: &'a [B]) -> Option<&'a B> {
     let parsed = |body: &&'a B| {
-        let version: Version = serde_json::from_slice(body.as_ref().as_ref()).ok()?;
+        let version: Version = serde_json::from_slice((*body).as_ref()).ok()?;
         Some(rank(&version.version))
     };
-    bodies
-        .iter()
-        .filter(|body| parsed(body).is_some())
-        .min_by_key(|body| parsed(body))
+    bodies.iter().filter(|body| parsed(body).is_some()).min_by_key(|body| parsed(body))
 }
 
 fn rank(version: &str) -> (Vec<u64>, bool, String) {
     let (numbers, suffix) = version.split_once('-').unwrap_or((version, ""));
-    let numbers = numbers
-        .trim_start_matches('v')
-        .split('.')
-        .map(|part| part.parse().unwrap_or(0))
-        .collect();
+    let numbers = numbers.trim_start_matches('v').split('.').map(|part| part.parse().unwrap_or(0)).collect();
     (numbers, suffix.is_empty(), suffix.to_owned())
 }
 
@@ -142,47 +127,30 @@ mod tests {
     fn lists_are_united_in_the_edges_own_bytes() {
         let a = r#"{"models":[{"name":"qwen3:8b","size":1.50},{"name":"llama3:latest"}]}"#;
         let b = r#"{"models":[{ "name":"QWEN3:8b" },{"name":"phi4"}, {"bad":1}, 7]}"#;
-        let both = union(
-            ListKind::Ollama,
-            &[a, b, "nonsense", r#"{"models":null}"#],
-            &key(&[]),
-        );
+        let both = union(ListKind::Ollama, &[a, b, "nonsense", r#"{"models":null}"#], &key(&[]));
         assert_eq!(
             String::from_utf8(both).unwrap(),
             r#"{"models":[{"name":"qwen3:8b","size":1.50},{"name":"llama3:latest"},{"name":"phi4"}]}"#
         );
         let scoped = union(ListKind::Ollama, &[a, b], &key(&["phi4", "llama3"]));
-        assert_eq!(
-            String::from_utf8(scoped).unwrap(),
-            r#"{"models":[{"name":"llama3:latest"},{"name":"phi4"}]}"#
-        );
+        assert_eq!(String::from_utf8(scoped).unwrap(), r#"{"models":[{"name":"llama3:latest"},{"name":"phi4"}]}"#);
         let none: [&str; 0] = [];
-        assert_eq!(
-            union(ListKind::OpenAi, &none, &key(&[])),
-            b"{\"object\":\"list\",\"data\":[]}"
-        );
+        assert_eq!(union(ListKind::OpenAi, &none, &key(&[])), b"{\"object\":\"list\",\"data\":[]}");
         let list = r#"{"object":"list","data":[{"id":"qwen3:8b","object":"model"}]}"#;
         assert_eq!(union(ListKind::OpenAi, &[list], &key(&[])), list.as_bytes());
     }
 
     #[test]
     fn show_loses_what_the_owner_wrote_in_any_case_of_its_name() {
-        let body = r#"{"system":"s","System":"s","messages":[],"modelfile":"m","license":"l","tensors":[],"details":{"a":1}}"#;
-        assert_eq!(
-            filter_show(body.as_bytes()).unwrap(),
-            br#"{"details":{"a":1}}"#
-        );
+        let body =
+            r#"{"system":"s","System":"s","messages":[],"modelfile":"m","license":"l","tensors":[],"details":{"a":1}}"#;
+        assert_eq!(filter_show(body.as_bytes()).unwrap(), br#"{"details":{"a":1}}"#);
         assert_eq!(filter_show(b"[]"), None);
     }
 
     #[test]
     fn the_lowest_version_is_lowest_by_number() {
-        let bodies = [
-            r#"{"version":"0.10.0"}"#,
-            r#"{"version":"0.9.2"}"#,
-            r#"{"version":"0.9.10"}"#,
-            "x",
-        ];
+        let bodies = [r#"{"version":"0.10.0"}"#, r#"{"version":"0.9.2"}"#, r#"{"version":"0.9.10"}"#, "x"];
         assert_eq!(lowest_version(&bodies), Some(&bodies[1]));
         let bodies = [r#"{"version":"0.33.0"}"#, r#"{"version":"0.33.0-rc2"}"#];
         assert_eq!(lowest_version(&bodies), Some(&bodies[1]));

@@ -18,9 +18,7 @@ pub struct Directory<H> {
 
 impl<H> Default for Directory<H> {
     fn default() -> Self {
-        Self {
-            edges: HashMap::new(),
-        }
+        Self { edges: HashMap::new() }
     }
 }
 
@@ -52,10 +50,7 @@ impl Model {
     /// In flight now: what the load said, plus ours opened since, less ours ended since; never
     /// fewer than ours.
     fn in_flight(&self) -> u32 {
-        let since = self
-            .loaded
-            .saturating_add(self.own)
-            .saturating_sub(self.own_then);
+        let since = self.loaded.saturating_add(self.own).saturating_sub(self.own_then);
         since.max(self.own)
     }
 
@@ -97,13 +92,7 @@ impl<H: Clone> Directory<H> {
                 known.handle = handle;
             }
             Some(_) | None => {
-                let fresh = Edge {
-                    handle,
-                    instance,
-                    linked: true,
-                    listed: false,
-                    models: HashMap::new(),
-                };
+                let fresh = Edge { handle, instance, linked: true, listed: false, models: HashMap::new() };
                 self.edges.insert(edge.to_owned(), fresh);
             }
         }
@@ -132,9 +121,7 @@ impl<H: Clone> Directory<H> {
                 model.slots = info.slots;
             }
         }
-        known
-            .models
-            .retain(|_, model| model.offered || model.own > 0);
+        known.models.retain(|_, model| model.offered || model.own > 0);
     }
 
     /// Newer load: models it does not name have none.
@@ -164,32 +151,19 @@ impl<H: Clone> Directory<H> {
     /// `model_not_found` where linked edges are known not to have it, `edge_offline` where the
     /// edges that might are not linked, `route_conflict` for a pin outside the key's scope.
     pub fn choose(&mut self, wanted: Wanted<'_>, random: u64) -> Result<Choice<H>, Refusal> {
-        let in_scope =
-            |edge: &str| wanted.scope.is_empty() || wanted.scope.iter().any(|name| name == edge);
+        let in_scope = |edge: &str| wanted.scope.is_empty() || wanted.scope.iter().any(|name| name == edge);
         if let Some(pin) = wanted.pin.filter(|pin| !in_scope(pin)) {
-            return Err(Refusal::new(
-                Code::RouteConflict,
-                format!("this key may not use the edge `{pin}`"),
-            ));
+            return Err(Refusal::new(Code::RouteConflict, format!("this key may not use the edge `{pin}`")));
         }
         let eligible = |name: &str| {
             in_scope(name)
                 && wanted.pin.is_none_or(|pin| pin == name)
                 && !wanted.tried.iter().any(|tried| tried == name)
         };
-        let offers = |edge: &Edge<H>| {
-            edge.models
-                .get(wanted.model)
-                .is_some_and(|model| model.offered)
-        };
-        let linked = || {
-            self.edges
-                .iter()
-                .filter(|(name, edge)| edge.linked && eligible(name))
-        };
+        let offers = |edge: &Edge<H>| edge.models.get(wanted.model).is_some_and(|model| model.offered);
+        let linked = || self.edges.iter().filter(|(name, edge)| edge.linked && eligible(name));
         // An edge whose catalog is still on its way is tried only if no other one has the model.
-        let mut candidates: Vec<(&String, &Edge<H>)> =
-            linked().filter(|(_, edge)| offers(edge)).collect();
+        let mut candidates: Vec<(&String, &Edge<H>)> = linked().filter(|(_, edge)| offers(edge)).collect();
         if candidates.is_empty() {
             candidates = linked().filter(|(_, edge)| !edge.listed).collect();
         }
@@ -205,36 +179,20 @@ impl<H: Clone> Directory<H> {
                         (model.wait(), model.in_flight())
                     })
                 };
-                let index = if key(second) < key(first) {
-                    second
-                } else {
-                    first
-                };
-                many.get(index)
-                    .map(|(name, _)| (*name).clone())
-                    .unwrap_or_default()
+                let index = if key(second) < key(first) { second } else { first };
+                many.get(index).map(|(name, _)| (*name).clone()).unwrap_or_default()
             }
         };
         let Some(edge) = self.edges.get_mut(&chosen) else {
-            return Err(Refusal::new(
-                Code::EdgeOffline,
-                "the edge went away; try again",
-            ));
+            return Err(Refusal::new(Code::EdgeOffline, "the edge went away; try again"));
         };
         edge.models.entry(wanted.model.clone()).or_default().own += 1;
-        Ok(Choice {
-            edge: chosen,
-            instance: edge.instance,
-            handle: edge.handle.clone(),
-        })
+        Ok(Choice { edge: chosen, instance: edge.instance, handle: edge.handle.clone() })
     }
 
     /// A request that [`Self::choose`] counted is over.
     pub fn ended(&mut self, edge: &str, instance: InstanceId, model: &ModelName) {
-        if let Some(model) = self
-            .known(edge, instance)
-            .and_then(|edge| edge.models.get_mut(model))
-        {
+        if let Some(model) = self.known(edge, instance).and_then(|edge| edge.models.get_mut(model)) {
             model.own = model.own.saturating_sub(1);
         }
     }
@@ -246,11 +204,7 @@ impl<H: Clone> Directory<H> {
             .edges
             .iter()
             .filter(|(name, edge)| edge.linked && (scope.is_empty() || scope.contains(name)))
-            .map(|(name, edge)| Choice {
-                edge: name.clone(),
-                instance: edge.instance,
-                handle: edge.handle.clone(),
-            })
+            .map(|(name, edge)| Choice { edge: name.clone(), instance: edge.instance, handle: edge.handle.clone() })
             .collect();
         linked.sort_by(|a, b| a.edge.cmp(&b.edge));
         linked
@@ -260,52 +214,35 @@ impl<H: Clone> Directory<H> {
     #[must_use]
     pub fn models_of(&self, edge: &str) -> Vec<String> {
         let models = self.edges.get(edge).map(|edge| &edge.models);
-        let mut names: Vec<String> = models
-            .into_iter()
-            .flatten()
-            .filter(|(_, model)| model.offered)
-            .map(|(name, _)| name.short())
-            .collect();
+        let mut names: Vec<String> =
+            models.into_iter().flatten().filter(|(_, model)| model.offered).map(|(name, _)| name.short()).collect();
         names.sort();
         names
     }
 
     fn known(&mut self, edge: &str, instance: InstanceId) -> Option<&mut Edge<H>> {
-        self.edges
-            .get_mut(edge)
-            .filter(|known| known.instance == instance)
+        self.edges.get_mut(edge).filter(|known| known.instance == instance)
     }
 
     fn explain(&self, wanted: Wanted<'_>, eligible: &dyn Fn(&str) -> bool) -> Refusal {
         let model = wanted.model.as_short();
-        let known = || {
-            self.edges
-                .iter()
-                .filter(|(name, _)| eligible(name))
-                .map(|(_, edge)| edge)
-        };
+        let known = || self.edges.iter().filter(|(name, _)| eligible(name)).map(|(_, edge)| edge);
         if !known().any(|edge| edge.linked) {
             let message = match wanted.pin {
-                Some(pin) => format!(
-                    "the edge `{pin}` is not linked; start causewayd there, or leave x-causeway-edge out"
-                ),
-                None => {
-                    "no edge is linked; check that causewayd runs on the GPU machine".to_owned()
+                Some(pin) => {
+                    format!("the edge `{pin}` is not linked; start causewayd there, or leave x-causeway-edge out")
                 }
+                None => "no edge is linked; check that causewayd runs on the GPU machine".to_owned(),
             };
             return Refusal::new(Code::EdgeOffline, message);
         }
         if known().any(|edge| !edge.linked && edge.models.contains_key(wanted.model)) {
-            let message = format!(
-                "the edge that has `{model}` is not linked; check that causewayd runs there"
-            );
+            let message = format!("the edge that has `{model}` is not linked; check that causewayd runs there");
             return Refusal::new(Code::EdgeOffline, message);
         }
         Refusal::new(
             Code::ModelNotFound,
-            format!(
-                "model '{model}' not found on any linked edge; pull it there, or list models with GET /api/tags"
-            ),
+            format!("model '{model}' not found on any linked edge; pull it there, or list models with GET /api/tags"),
         )
     }
 }
@@ -315,10 +252,7 @@ fn two_of(count: usize, random: u64) -> (usize, usize) {
     let count = u64::try_from(count).unwrap_or(u64::MAX).max(2);
     let first = (random & u64::from(u32::MAX)) % count;
     let second = (first + 1 + (random >> 32) % (count - 1)) % count;
-    (
-        usize::try_from(first).unwrap_or(0),
-        usize::try_from(second).unwrap_or(0),
-    )
+    (usize::try_from(first).unwrap_or(0), usize::try_from(second).unwrap_or(0))
 }
 
 #[cfg(test)]

@@ -11,23 +11,12 @@ fn model(name: &str) -> ModelName {
 }
 
 fn info(name: &str, slots: u32) -> ModelInfo {
-    ModelInfo {
-        name: name.to_owned(),
-        slots,
-        ..ModelInfo::default()
-    }
+    ModelInfo { name: name.to_owned(), slots, ..ModelInfo::default() }
 }
 
 fn busy(name: &str, in_flight: u32, answer_ms: u64) -> Load {
-    let entry = ModelLoad {
-        model: name.to_owned(),
-        in_flight,
-        answer_ms,
-        ..ModelLoad::default()
-    };
-    Load {
-        models: vec![entry],
-    }
+    let entry = ModelLoad { model: name.to_owned(), in_flight, answer_ms, ..ModelLoad::default() };
+    Load { models: vec![entry] }
 }
 
 /// Edges `a` and `b`, both with `m`.
@@ -41,16 +30,8 @@ fn two_edges() -> Directory<u8> {
 }
 
 fn choose(directory: &mut Directory<u8>, name: &str, random: u64) -> Result<String, Code> {
-    let wanted = Wanted {
-        model: &model(name),
-        scope: &[],
-        pin: None,
-        tried: &[],
-    };
-    directory
-        .choose(wanted, random)
-        .map(|choice| choice.edge)
-        .map_err(|refusal| refusal.code)
+    let wanted = Wanted { model: &model(name), scope: &[], pin: None, tried: &[] };
+    directory.choose(wanted, random).map(|choice| choice.edge).map_err(|refusal| refusal.code)
 }
 
 #[test]
@@ -99,10 +80,7 @@ fn what_no_edge_has_is_not_found_and_what_an_absent_edge_has_is_offline() {
     assert_eq!(choose(&mut directory, "m", 0), Ok("a".to_owned()));
     directory.down("a", FIRST);
     assert_eq!(choose(&mut directory, "m", 0), Err(Code::EdgeOffline));
-    assert_eq!(
-        choose(&mut Directory::default(), "m", 0),
-        Err(Code::EdgeOffline)
-    );
+    assert_eq!(choose(&mut Directory::default(), "m", 0), Err(Code::EdgeOffline));
 }
 
 #[test]
@@ -119,42 +97,16 @@ fn scope_pin_and_tried_edges_narrow_the_choice() {
     let mut directory = two_edges();
     let m = model("m");
     let scope = ["b".to_owned()];
-    let wanted = Wanted {
-        model: &m,
-        scope: &scope,
-        pin: None,
-        tried: &[],
-    };
+    let wanted = Wanted { model: &m, scope: &scope, pin: None, tried: &[] };
     assert_eq!(directory.choose(wanted, 0).unwrap().edge, "b");
-    let outside = Wanted {
-        pin: Some("a"),
-        ..wanted
-    };
-    assert_eq!(
-        directory.choose(outside, 0).unwrap_err().code,
-        Code::RouteConflict
-    );
-    let pinned = Wanted {
-        model: &m,
-        scope: &[],
-        pin: Some("a"),
-        tried: &[],
-    };
+    let outside = Wanted { pin: Some("a"), ..wanted };
+    assert_eq!(directory.choose(outside, 0).unwrap_err().code, Code::RouteConflict);
+    let pinned = Wanted { model: &m, scope: &[], pin: Some("a"), tried: &[] };
     assert_eq!(directory.choose(pinned, 0).unwrap().edge, "a");
-    let absent = Wanted {
-        pin: Some("z"),
-        ..pinned
-    };
-    assert_eq!(
-        directory.choose(absent, 0).unwrap_err().code,
-        Code::EdgeOffline
-    );
+    let absent = Wanted { pin: Some("z"), ..pinned };
+    assert_eq!(directory.choose(absent, 0).unwrap_err().code, Code::EdgeOffline);
     let tried = ["a".to_owned(), "b".to_owned()];
-    let exhausted = Wanted {
-        pin: None,
-        tried: &tried,
-        ..pinned
-    };
+    let exhausted = Wanted { pin: None, tried: &tried, ..pinned };
     assert!(directory.choose(exhausted, 0).is_err());
 }
 

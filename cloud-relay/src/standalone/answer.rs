@@ -1,0 +1,259 @@
+//! Answers on their way to callers: whole ones, and streams polled straight from the link.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use causeway_transport::{Received, RequestStream};
+use causeway_wire::{Code, Outcome};
+use http::{HeaderMap, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+
+use crate::core::errors::Refusal;
+use crate::core::exchange::{Command, Event, Exchange};
+use crate::core::limits::WHOLE_ANSWER;
+use crate::standalone::log::Record;
+use crate::standalone::registry::Counted;
+use crate::standalone::running::{Cancellable, Slot};
+use crate::standalone::socket::Busy;
+
+/// What a request is answered with, before its stamps.
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: ReplyBody,
+    /// The edge that answered.
+    pub(crate) edge: Option<String>,
+    /// The reduced model name.
+    pub(crate) model: Option<String>,
+    /// What it used, where that is known already.
+    pub(crate) outcome: Option<Outcome>,
+    /// How it ended, if it ended and not well.
+    pub(crate) code: Option<Code>,
+}
+
+/// See [`Reply`].
+pub(crate) enum ReplyBody {
+    Whole(Bytes),
+    Stream(Box<Streaming>),
+}
+
+impl Reply {
+    /// A whole answer of the relay's own.
+    pub(crate) fn own(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Self {
+        let mut headers = HeaderMap::with_capacity(8);
+        headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(content_type));
+        Self {
+            status,
+            headers,
+            body: ReplyBody::Whole(body.into()),
+            edge: None,
+            model: None,
+            outcome: None,
+            code: None,
+        }
+    }
+}
+
+/// The body hyper polls.
+pub(crate) enum AnswerBody {
+    Whole(Bytes),
+    Stream(Box<Streaming>),
+}
+
+/// The connection must be cut: the answer is not whole and cannot say so.
+#[derive(Debug)]
+pub(crate) struct Cut;
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the answer broke off")
+    }
+}
+
+impl std::error::Error for Cut {}
+
+/// An answer that goes on. Dropping it cancels the request at the edge.
+pub(crate) struct Streaming {
+    exchange: Exchange,
+    stream: RequestStream,
+    /// Bytes that were there with the head.
+    ready: VecDeque<Bytes>,
+    over: bool,
+    cancel: Cancellable,
+    _counted: Counted,
+    /// What the request holds until its end; set by [`Streaming::hold`].
+    held: Option<(Record, Slot, Busy)>,
+}
+
+/// What was there with the head.
+pub(crate) enum Early {
+    /// All of it.
+    Whole(Bytes),
+    /// A beginning.
+    Stream(Box<Streaming>),
+    /// It broke off; nothing has gone to the caller yet.
+    Broken(Refusal),
+}
+
+impl Streaming {
+    /// After the head: takes what is there without waiting.
+    pub(crate) async fn begin(
+        mut exchange: Exchange,
+        mut stream: RequestStream,
+        cancel: Cancellable,
+        counted: Counted,
+    ) -> (Early, Option<Outcome>) {
+        let mut ready = VecDeque::new();
+        let mut size = 0;
+        let mut over = false;
+        let mut cut = false;
+        std::future::poll_fn(|cx| {
+            while !over && !cut && size <= WHOLE_ANSWER {
+                let Poll::Ready(received) = stream.poll_recv(cx) else {
+                    break;
+                };
+                match exchange.on(event(received)) {
+                    Command::Forward(bytes) => {
+                        size += bytes.len();
+                        ready.push_back(bytes);
+                    }
+                    Command::FinishWith(bytes) => {
+                        ready.push_back(bytes);
+                        over = true;
+                    }
+                    Command::Finish => over = true,
+                    Command::Wait => {}
+                    Command::Open | Command::Respond(..) | Command::Cut | Command::Refuse(_) => cut = true,
+                }
+            }
+            Poll::Ready(())
+        })
+        .await;
+        let outcome = exchange.outcome().cloned();
+        if cut {
+            let code = exchange.code().unwrap_or(Code::UpstreamIncomplete);
+            let message = "the answer broke off before its end; try again";
+            return (Early::Broken(Refusal::new(code, message)), outcome);
+        }
+        if over && exchange.code().is_none() {
+            return (Early::Whole(join(ready)), outcome);
+        }
+        let streaming = Self { exchange, stream, ready, over, cancel, _counted: counted, held: None };
+        (Early::Stream(Box::new(streaming)), outcome)
+    }
+
+    /// Gives it what the request holds until its last byte.
+    pub(crate) fn hold(&mut self, mut record: Record, slot: Slot, busy: Busy) {
+        if !self.ready.is_empty() {
+            record.first_byte();
+        }
+        self.held = Some((record, slot, busy));
+    }
+
+    fn record(&mut self) -> Option<&mut Record> {
+        self.held.as_mut().map(|(record, ..)| record)
+    }
+
+    fn finish(&mut self) {
+        self.over = true;
+        let outcome = self.exchange.outcome().cloned();
+        let code = self.exchange.code();
+        if let Some(record) = self.record() {
+            record.outcome = outcome;
+            record.code = code;
+            record.whole = true;
+        }
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
+        if let Some(bytes) = self.ready.pop_front() {
+            return Poll::Ready(Some(Ok(bytes)));
+        }
+        if self.over {
+            self.finish();
+            return Poll::Ready(None);
+        }
+        loop {
+            let next = match self.cancel.poll_cancelled(cx) {
+                Poll::Ready(()) => Event::Cancelled,
+                Poll::Pending => match self.stream.poll_recv(cx) {
+                    Poll::Ready(received) => event(received),
+                    Poll::Pending => return Poll::Pending,
+                },
+            };
+            match self.exchange.on(next) {
+                Command::Forward(bytes) if bytes.is_empty() => {}
+                Command::Forward(bytes) => {
+                    if let Some(record) = self.record() {
+                        record.first_byte();
+                    }
+                    return Poll::Ready(Some(Ok(bytes)));
+                }
+                Command::Wait => {}
+                Command::Finish => {
+                    self.finish();
+                    return Poll::Ready(None);
+                }
+                Command::FinishWith(bytes) => {
+                    self.over = true;
+                    return Poll::Ready(Some(Ok(bytes)));
+                }
+                Command::Open | Command::Respond(..) | Command::Cut | Command::Refuse(_) => {
+                    self.finish();
+                    return Poll::Ready(Some(Err(Cut)));
+                }
+            }
+        }
+    }
+}
+
+fn join(parts: VecDeque<Bytes>) -> Bytes {
+    let mut parts = parts;
+    match parts.len() {
+        0 => Bytes::new(),
+        1 => parts.pop_front().unwrap_or_default(),
+        _ => parts.iter().flatten().copied().collect::<Vec<u8>>().into(),
+    }
+}
+
+/// The core's name for what a stream received.
+pub(crate) fn event(received: Received) -> Event {
+    match received {
+        Received::Head(head) => Event::Head(head),
+        Received::Data(bytes) => Event::Data(bytes),
+        Received::End(outcome) => Event::End(outcome),
+        Received::Failed(failure) => Event::Failed(failure),
+        // Only edges are told that; here it means the link gave the stream up.
+        Received::Cancelled(reason) => Event::Failed(causeway_wire::Failure::new(Code::LinkLost, reason)),
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        match &mut *self {
+            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Stream(stream) => stream.poll_next(cx).map(|next| next.map(|bytes| bytes.map(Frame::data))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(bytes) => bytes.is_empty(),
+            Self::Stream(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(u64::try_from(bytes.len()).unwrap_or(u64::MAX)),
+            Self::Stream(_) => SizeHint::default(),
+        }
+    }
+}

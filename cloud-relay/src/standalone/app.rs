@@ -1,0 +1,280 @@
+//! The composition root of `serve`: builds everything, spawns every task, waits for the end.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use causeway_transport::Hub;
+use causeway_wire::{InstanceId, Limits, RelayConfig};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use crate::ca::Ca;
+use crate::core::limits::{DRAIN_TIME, MAX_CALLERS, MAX_HANDSHAKES};
+use crate::standalone::config::Config;
+use crate::standalone::keys::{Keys, Watched};
+use crate::standalone::registry::Registry;
+use crate::standalone::relay::Relay;
+use crate::standalone::{callers, edges, files};
+
+/// Connections per link: one may be replaced while the other carries on.
+const CONNECTIONS_PER_LINK: u8 = 2;
+
+/// How often the store is asked whether it has changed; what the CLI does holds within 1 s.
+const STORE_POLL: Duration = Duration::from_millis(250);
+
+/// After a failed accept (no file descriptors left) nothing is tried for this long.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Links get this long to send their last frames.
+const CLOSE_TIME: Duration = Duration::from_secs(5);
+
+/// Signals not yet looked at, count: the second one forces, more say nothing new.
+const SIGNALS: usize = 2;
+
+/// What has to go on for ever; its end ends the process.
+type Vital = JoinSet<&'static str>;
+
+/// Runs the relay until it is told to end.
+///
+/// # Errors
+///
+/// It cannot start, or one of its vital tasks ended.
+pub(crate) async fn serve(config: Config, until_stdin_closes: bool) -> anyhow::Result<ExitCode> {
+    let (keys, watched) = Keys::open(&config.store)?;
+    let ca = Ca::load(&config.ca).context("ca.directory")?;
+    let callers_tls = callers_tls(&config)?;
+    let edges_tls = edges::acceptor(&ca, &config.name, config.edges).context("edges.name")?;
+    let callers_port = bind(config.callers, "callers.listen").await?;
+    let edges_port = bind(config.edges, "edges.listen").await?;
+    say_listening(&callers_port, callers_tls.is_some(), &edges_port, &config).await?;
+
+    let registry = Arc::new(Registry::default());
+    let (hub, links) = Hub::new(relay_config(), Arc::clone(&registry) as Arc<dyn causeway_transport::HubEvents>);
+    let relay = Relay::new(Arc::clone(&keys), registry, config.body, config.bodies, config.streams);
+    let (stop, stopping) = watch::channel(false);
+    let mut signals = signals(until_stdin_closes)?;
+
+    let mut vital: Vital = JoinSet::new();
+    let log = Arc::clone(&relay.log);
+    vital.spawn(async move {
+        log.run().await;
+        "the access log"
+    });
+    vital.spawn(async move {
+        poll_store(keys, watched).await;
+        "the key poll"
+    });
+    vital.spawn(async move {
+        links.await;
+        "the links' timers"
+    });
+    vital.spawn(accept_edges(edges_port, edges_tls, hub.clone()));
+    let accept = accept_callers(callers_port, callers_tls, Arc::clone(&relay), stopping);
+    let mut accept_task = JoinSet::new();
+    accept_task.spawn(accept);
+
+    let outcome = tokio::select! {
+        biased;
+        _ = signals.recv() => drain(&relay, &hub, &stop, &mut accept_task, &mut signals).await,
+        Some(ended) = vital.join_next() => Err(anyhow::anyhow!("{} ended: {ended:?}", ended.as_ref().unwrap_or(&"a vital task"))),
+        Some(ended) = accept_task.join_next() => Err(anyhow::anyhow!("the callers' listener ended: {ended:?}")),
+    };
+    relay.log.flush().await;
+    outcome
+}
+
+fn relay_config() -> RelayConfig {
+    RelayConfig {
+        instance: InstanceId::new(rand::random()),
+        software: format!("causeway-relay/{}", env!("CARGO_PKG_VERSION")),
+        limits: Limits::STANDALONE,
+        max_connections: CONNECTIONS_PER_LINK,
+    }
+}
+
+/// Refuses what is new, lets run what runs, then closes the links.
+async fn drain(
+    relay: &Arc<Relay>,
+    hub: &Hub,
+    stop: &watch::Sender<bool>,
+    accept: &mut JoinSet<()>,
+    signals: &mut mpsc::Receiver<()>,
+) -> anyhow::Result<ExitCode> {
+    tracing::info!(streams = relay.running.count(), "draining; a second signal forces");
+    relay.drain();
+    hub.drain();
+    // Nobody listens any more only if every connection has ended.
+    let _ = stop.send(true);
+    let finished = async {
+        relay.running.idle().await;
+        // The accept task ends when its last connection has.
+        while accept.join_next().await.is_some() {}
+    };
+    let clean = tokio::select! {
+        () = finished => true,
+        () = tokio::time::sleep(DRAIN_TIME) => {
+            tracing::warn!(streams = relay.running.count(), "the drain time is over; cutting what still runs");
+            true
+        }
+        _ = signals.recv() => {
+            tracing::warn!(streams = relay.running.count(), "forced");
+            false
+        }
+    };
+    hub.shutdown();
+    if clean {
+        let closed = async {
+            while hub.links().iter().any(|link| link.status().connections > 0) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        // Edges that do not close in time lose their sockets with the process.
+        let _ = tokio::time::timeout(CLOSE_TIME, closed).await;
+    }
+    Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn callers_tls(config: &Config) -> anyhow::Result<Option<TlsAcceptor>> {
+    let Some((cert, key)) = &config.tls else {
+        return Ok(None);
+    };
+    let (chain, key) = edges::parse(files::read(cert)?.as_bytes(), files::read(key)?.as_bytes())
+        .context("callers.tls-cert, callers.tls-key")?;
+    let server = causeway_transport::tls::caller_server(chain, key).context("callers.tls-cert, callers.tls-key")?;
+    Ok(Some(TlsAcceptor::from(server)))
+}
+
+async fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!(
+            "cannot listen on {address}: end the program that has this port, or change `{key}` in the configuration"
+        )
+    })
+}
+
+/// One line that tells scripts (and quickstart) where the ports are.
+async fn say_listening(callers: &TcpListener, tls: bool, edges: &TcpListener, config: &Config) -> anyhow::Result<()> {
+    use tokio::io::AsyncWriteExt as _;
+    let scheme = if tls { "https" } else { "http" };
+    let line = format!(
+        "listening callers={scheme}://{} edges=wss://{}:{}/edge\n",
+        callers.local_addr()?,
+        config.name,
+        edges.local_addr()?.port(),
+    );
+    let mut out = tokio::io::stdout();
+    out.write_all(line.as_bytes()).await?;
+    out.flush().await?;
+    Ok(())
+}
+
+async fn poll_store(keys: Arc<Keys>, mut watched: Watched) {
+    loop {
+        tokio::time::sleep(STORE_POLL).await;
+        let keys = Arc::clone(&keys);
+        let looked = tokio::task::spawn_blocking(move || {
+            keys.refresh(&mut watched);
+            watched
+        });
+        match looked.await {
+            Ok(back) => watched = back,
+            Err(_) => return,
+        }
+    }
+}
+
+async fn accept(listener: &TcpListener, what: &str) -> (TcpStream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => return accepted,
+            Err(error) => {
+                tracing::warn!(%error, what, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn accept_edges(listener: TcpListener, tls: TlsAcceptor, hub: Hub) -> &'static str {
+    let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            (socket, peer) = accept(&listener, "edges") => {
+                connections.spawn(edges::serve_connection(hub.clone(), socket, peer, tls.clone(), Arc::clone(&handshakes)));
+            }
+            Some(ended) = connections.join_next() => report_panic(ended, "an edge's connection"),
+        }
+    }
+}
+
+/// Accepts callers until it is told to stop, then waits for those that are there.
+async fn accept_callers(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    relay: Arc<Relay>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut connections = JoinSet::new();
+    let theirs = stop.clone();
+    loop {
+        tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => break,
+            Some(ended) = connections.join_next() => report_panic(ended, "a caller's connection"),
+            (socket, peer) = accept(&listener, "callers"), if connections.len() < MAX_CALLERS => {
+                let connection = callers::serve_connection(Arc::clone(&relay), socket, peer, tls.clone(), theirs.clone());
+                connections.spawn(connection);
+            }
+        }
+    }
+    drop(listener);
+    while let Some(ended) = connections.join_next().await {
+        report_panic(ended, "a caller's connection");
+    }
+}
+
+/// A panic ends one connection and its requests, nothing else.
+fn report_panic(ended: Result<(), tokio::task::JoinError>, what: &str) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(what, "panicked");
+    }
+}
+
+/// SIGTERM, SIGINT and, if asked for, the end of standard input.
+fn signals(until_stdin_closes: bool) -> anyhow::Result<mpsc::Receiver<()>> {
+    let (sender, receiver) = mpsc::channel(SIGNALS);
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let stdin_sender = sender.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if sender.send(()).await.is_err() {
+                return;
+            }
+        }
+    });
+    if until_stdin_closes {
+        tokio::spawn(async move {
+            let mut stdin = tokio::io::stdin();
+            let mut sink = [0; 64];
+            while stdin.read(&mut sink).await.is_ok_and(|read| read > 0) {}
+            // The process is ending anyway if nobody listens.
+            let _ = stdin_sender.send(()).await;
+        });
+    }
+    Ok(receiver)
+}

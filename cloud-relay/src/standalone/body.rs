@@ -1,0 +1,102 @@
+//! Reading callers' bodies whole, within bounds: each one's size, all of them together, and time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::{Bytes, BytesMut};
+use causeway_wire::Code;
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use tokio::time::timeout;
+
+use crate::core::errors::Refusal;
+use crate::core::limits::BODY_IDLE;
+
+/// Memory of all buffered bodies.
+pub(crate) struct Pool {
+    used: AtomicU64,
+    most: u64,
+}
+
+impl Pool {
+    /// A pool of `most` bytes.
+    pub(crate) fn new(most: u64) -> Arc<Self> {
+        Arc::new(Self { used: AtomicU64::new(0), most })
+    }
+}
+
+/// A body and its share of the pool.
+pub(crate) struct Buffered {
+    /// The body.
+    pub(crate) bytes: Bytes,
+    _lease: Lease,
+}
+
+struct Lease {
+    pool: Arc<Pool>,
+    bytes: u64,
+}
+
+impl Lease {
+    fn grow(&mut self, by: usize) -> Result<(), Refusal> {
+        let by = u64::try_from(by).unwrap_or(u64::MAX);
+        self.bytes += by;
+        if self.pool.used.fetch_add(by, Ordering::AcqRel) + by > self.pool.most {
+            return Err(Refusal::new(Code::Saturated, "the relay buffers too many request bodies; try again"));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.pool.used.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
+}
+
+/// Reads a body of at most `limit` bytes.
+///
+/// # Errors
+///
+/// 413, 503 (the pool is empty), 408 (silence), 400 (it ended midway).
+pub(crate) async fn read(mut body: Incoming, limit: u64, pool: &Arc<Pool>) -> Result<Buffered, Refusal> {
+    let too_large = || {
+        let message = format!("the body is longer than {} MiB", limit / (1024 * 1024));
+        Refusal::new(Code::TooLarge, message)
+    };
+    if body.size_hint().lower() > limit {
+        return Err(too_large());
+    }
+    let mut lease = Lease { pool: Arc::clone(pool), bytes: 0 };
+    let mut first = Bytes::new();
+    let mut rest: Option<BytesMut> = None;
+    loop {
+        // Nearly every body is there at once: then no timer is armed.
+        let Ok(frame) = timeout(BODY_IDLE, body.frame()).await else {
+            let message = format!("the body stopped arriving for {} s", BODY_IDLE.as_secs());
+            return Err(Refusal::invalid(message).with_status(408));
+        };
+        let data = match frame {
+            None => break,
+            Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
+            Some(Err(error)) => return Err(Refusal::invalid(format!("the body ended midway: {error}"))),
+        };
+        lease.grow(data.len())?;
+        if lease.bytes > limit {
+            return Err(too_large());
+        }
+        match &mut rest {
+            Some(rest) => rest.extend_from_slice(&data),
+            None if first.is_empty() => first = data,
+            None => {
+                let mut all = BytesMut::with_capacity(2 * (first.len() + data.len()));
+                all.extend_from_slice(&first);
+                all.extend_from_slice(&data);
+                rest = Some(all);
+            }
+        }
+    }
+    let bytes = rest.map_or(first, BytesMut::freeze);
+    Ok(Buffered { bytes, _lease: lease })
+}

@@ -1,0 +1,135 @@
+//! `causeway-relay.toml`: strict, every fault at once, each with key, value, expectation and line.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use crate::standalone::toml_read::{Faults, Section, read_root};
+
+/// What `serve` needs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Config {
+    /// Where callers connect.
+    pub(crate) callers: SocketAddr,
+    /// Certificate and key of the callers' port; without them it is plain HTTP on loopback.
+    pub(crate) tls: Option<(PathBuf, PathBuf)>,
+    /// Where edges connect.
+    pub(crate) edges: SocketAddr,
+    /// The name edges know this relay by.
+    pub(crate) name: String,
+    /// The CA's files.
+    pub(crate) ca: PathBuf,
+    /// The store's file.
+    pub(crate) store: PathBuf,
+    /// Largest body of one request, bytes.
+    pub(crate) body: u64,
+    /// All buffered bodies together, bytes.
+    pub(crate) bodies: u64,
+    /// Requests at once, count.
+    pub(crate) streams: usize,
+}
+
+const MIB: u64 = 1024 * 1024;
+
+/// Sections and keys of the contract that later versions bring.
+const LATER_SECTIONS: [&str; 1] = ["enroll"];
+
+impl Config {
+    /// Parses a file's text; relative paths are relative to `directory`.
+    pub(crate) fn parse(text: &str, directory: &Path) -> Result<Self, Faults> {
+        let mut faults = Faults::new(text);
+        let Some(root) = read_root(text, &mut faults) else {
+            return Err(faults);
+        };
+        let mut root = Section::new("", &root, &mut faults);
+        for section in LATER_SECTIONS {
+            root.not_yet(section);
+        }
+        let (callers, tls) = root.section("callers", |section| callers(section, directory)).unwrap_or_default();
+        let (edges, name) = root
+            .section("edges", |section| {
+                (section.address("listen"), section.string("name").filter(|name| !name.is_empty()))
+            })
+            .unwrap_or_default();
+        let ca = root.section("ca", |section| section.path("directory", directory)).flatten();
+        let store = root.section("store", |section| section.path("sqlite", directory)).flatten();
+        let limits = root.optional_section("limits", |section| {
+            (
+                section.number("body-mib", 32, 1..=256) * MIB,
+                section.number("bodies-mib", 512, 1..=65_536) * MIB,
+                section.number("streams", 1024, 1..=65_536),
+            )
+        });
+        let (body, bodies, streams) = limits.unwrap_or((32 * MIB, 512 * MIB, 1024));
+        root.optional_section("overflow", |section| {
+            section.only_false("enabled");
+            section.rest_not_yet();
+        });
+        root.finish();
+        if body > bodies {
+            faults.add("limits.bodies-mib", &(bodies / MIB).to_string(), "at least limits.body-mib", None);
+        }
+        match (callers, edges, name, ca, store) {
+            (Some(callers), Some(edges), Some(name), Some(ca), Some(store)) if faults.is_empty() => Ok(Self {
+                callers,
+                tls,
+                edges,
+                name,
+                ca,
+                store,
+                body,
+                bodies,
+                streams: usize::try_from(streams).unwrap_or(usize::MAX),
+            }),
+            _ => Err(faults),
+        }
+    }
+
+    /// Faults that only a look at the files shows.
+    pub(crate) fn check_files(&self) -> Vec<String> {
+        let tls = self
+            .tls
+            .iter()
+            .flat_map(|(cert, key)| [("callers.tls-cert", cert.clone()), ("callers.tls-key", key.clone())]);
+        tls.chain([
+            ("ca.directory", self.ca.join(crate::ca::CERT_FILE)),
+            ("ca.directory", self.ca.join(crate::ca::KEY_FILE)),
+            ("store.sqlite", self.store.clone()),
+        ])
+        .filter(|(_, path)| std::fs::File::open(path).is_err())
+        .map(|(key, path)| format!("{key}: {} cannot be read; `causeway-relay init` makes it", path.display()))
+        .collect()
+    }
+}
+
+fn callers(section: &mut Section<'_, '_>, directory: &Path) -> (Option<SocketAddr>, Option<(PathBuf, PathBuf)>) {
+    section.only_empty("cors-origins");
+    section.only_empty("trusted-proxies");
+    let listen = section.address("listen");
+    let cert = section.optional_path("tls-cert", directory);
+    let key = section.optional_path("tls-key", directory);
+    match (cert, key) {
+        (Some(cert), Some(key)) => (listen, Some((cert, key))),
+        (None, None) => {
+            if let Some(address) = listen.filter(|address| !address.ip().is_loopback()) {
+                section.fault(
+                    "listen",
+                    &address.to_string(),
+                    "a loopback address, or tls-cert and tls-key beside it: plain HTTP is for loopback only",
+                );
+            }
+            (listen, None)
+        }
+        (Some(_), None) => {
+            section.missing("tls-key", "the key file that belongs to tls-cert");
+            (listen, None)
+        }
+        (None, Some(_)) => {
+            section.missing("tls-cert", "the certificate file that belongs to tls-key");
+            (listen, None)
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

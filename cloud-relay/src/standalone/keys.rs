@@ -1,0 +1,96 @@
+//! The keys in memory: read on every request, renewed when another process changes the store.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use causeway_wire::Code;
+use http::HeaderMap;
+
+use crate::core::auth::{self, FailureLimiter, Key};
+use crate::core::errors::Refusal;
+use crate::standalone::store::{Store, StoreError};
+
+/// The caller's keys.
+pub(crate) struct Keys {
+    by_id: ArcSwap<HashMap<String, Arc<Key>>>,
+    failures: Mutex<FailureLimiter>,
+    /// The store could be read when it was last looked at.
+    healthy: AtomicBool,
+}
+
+/// The store as the poll task holds it.
+pub(crate) struct Watched {
+    store: Store,
+    version: i64,
+}
+
+impl Keys {
+    /// Opens the store and reads its keys.
+    pub(crate) fn open(path: &Path) -> Result<(Arc<Self>, Watched), StoreError> {
+        let store = Store::open(path)?;
+        let version = store.data_version()?;
+        let keys = Self {
+            by_id: ArcSwap::from_pointee(index(store.keys()?)),
+            failures: Mutex::default(),
+            healthy: AtomicBool::new(true),
+        };
+        Ok((Arc::new(keys), Watched { store, version }))
+    }
+
+    /// Reads the keys again if the store has changed. On failure the known ones stay.
+    pub(crate) fn refresh(&self, watched: &mut Watched) {
+        let outcome = watched.store.data_version().and_then(|version| {
+            if version != watched.version {
+                self.by_id.store(Arc::new(index(watched.store.keys()?)));
+                watched.version = version;
+            }
+            Ok(())
+        });
+        let was_healthy = self.healthy.swap(outcome.is_ok(), Ordering::Relaxed);
+        if let Err(error) = outcome
+            && was_healthy
+        {
+            tracing::error!(%error, "the keys cannot be read; the known ones stay in force");
+        }
+    }
+
+    /// Whether the store could be read when it was last looked at.
+    pub(crate) fn healthy(&self) -> bool {
+        self.healthy.load(Ordering::Relaxed)
+    }
+
+    /// The key of a request. Failures, and only they, are rate limited by address.
+    pub(crate) fn authenticate(&self, headers: &HeaderMap, address: IpAddr) -> Result<Arc<Key>, Refusal> {
+        let outcome = auth::credential(headers).and_then(|credential| {
+            let found = self.by_id.load().get(auth::key_id(credential)).cloned();
+            auth::verify(credential, found.as_deref(), unix_now())?;
+            found
+                .ok_or_else(|| Refusal::new(Code::Unauthorized, "the API key is wrong; check that it was copied whole"))
+        });
+        outcome.map_err(|refusal| {
+            let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+            match failures.failed(address, Instant::now()) {
+                None => refusal,
+                Some(wait) => Refusal::new(
+                    Code::RateLimited,
+                    "too many failed authentications from this address; wait, then check the API key",
+                )
+                .after(wait),
+            }
+        })
+    }
+}
+
+fn index(keys: Vec<Key>) -> HashMap<String, Arc<Key>> {
+    keys.into_iter().map(|key| (key.id.clone(), Arc::new(key))).collect()
+}
+
+/// Unix time, seconds.
+pub(crate) fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+}

@@ -1,0 +1,85 @@
+//! The links as the hub tells of them, kept in the core's directory.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use causeway_dialect::model::ModelName;
+use causeway_transport::{HubEvents, RelayLink};
+use causeway_wire::{InstanceId, Load, ModelInfo};
+
+use crate::core::errors::Refusal;
+use crate::core::routing::{Choice, Directory, Wanted};
+
+/// All edges.
+#[derive(Default)]
+pub(crate) struct Registry {
+    directory: Mutex<Directory<RelayLink>>,
+}
+
+impl Registry {
+    fn lock(&self) -> MutexGuard<'_, Directory<RelayLink>> {
+        self.directory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Chooses an edge; the request counts there until the guard is dropped.
+    pub(crate) fn choose(self: &Arc<Self>, wanted: Wanted<'_>) -> Result<(RelayLink, Counted), Refusal> {
+        let choice = self.lock().choose(wanted, rand::random())?;
+        let counted = Counted {
+            registry: Arc::clone(self),
+            edge: choice.edge,
+            instance: choice.instance,
+            model: wanted.model.clone(),
+        };
+        Ok((choice.handle, counted))
+    }
+
+    /// Linked edges within a key's scope.
+    pub(crate) fn linked(&self, scope: &[String]) -> Vec<Choice<RelayLink>> {
+        self.lock().linked(scope)
+    }
+
+    /// Models in an edge's newest catalog.
+    pub(crate) fn models_of(&self, edge: &str) -> Vec<String> {
+        self.lock().models_of(edge)
+    }
+}
+
+impl HubEvents for Registry {
+    fn up(&self, link: &RelayLink) {
+        tracing::info!(edge = link.edge(), software = link.software(), "edge linked");
+        self.lock().up(link.edge(), link.edge_instance(), link.clone());
+    }
+
+    fn down(&self, link: &RelayLink) {
+        tracing::info!(edge = link.edge(), "edge gone");
+        self.lock().down(link.edge(), link.edge_instance());
+    }
+
+    fn catalog(&self, link: &RelayLink, models: Vec<ModelInfo>) {
+        self.lock().catalog(link.edge(), link.edge_instance(), &models);
+    }
+
+    fn load(&self, link: &RelayLink, load: Load) {
+        self.lock().load(link.edge(), link.edge_instance(), &load);
+    }
+}
+
+/// A request in flight at an edge.
+pub(crate) struct Counted {
+    registry: Arc<Registry>,
+    edge: String,
+    instance: InstanceId,
+    model: ModelName,
+}
+
+impl Counted {
+    /// The edge's name.
+    pub(crate) fn edge(&self) -> &str {
+        &self.edge
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.registry.lock().ended(&self.edge, self.instance, &self.model);
+    }
+}

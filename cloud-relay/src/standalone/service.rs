@@ -1,0 +1,203 @@
+//! One caller's HTTP request: judged, answered, stamped, logged. It runs inside the connection's
+//! own task from its first byte to its last.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use causeway_dialect::route::{Dialect, Target, Upstream, classify};
+use causeway_wire::{Code, StreamId};
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+
+use crate::core::auth::Key;
+use crate::core::errors::Refusal;
+use crate::core::headers::{self, Asked, Stamp};
+use crate::core::intake::{Call, check_target, refuse_target};
+use crate::standalone::answer::{AnswerBody, Reply, ReplyBody};
+use crate::standalone::log::Record;
+use crate::standalone::relay::{Relay, new_id};
+use crate::standalone::running::Slot;
+use crate::standalone::socket::Traffic;
+use crate::standalone::{body, converse, metadata, own};
+
+/// What a connection's requests have in common.
+pub(crate) struct Caller {
+    pub(crate) relay: Arc<Relay>,
+    pub(crate) address: IpAddr,
+    pub(crate) traffic: Arc<Traffic>,
+}
+
+/// A refusal and the dialect it is written in.
+type Refused = (Dialect, Refusal);
+
+/// Answers one request.
+pub(crate) async fn serve(caller: Arc<Caller>, request: Request<Incoming>) -> Result<Response<AnswerBody>, Infallible> {
+    let (ambiguous, busy) = caller.traffic.begin();
+    let id = new_id();
+    let (parts, incoming) = request.into_parts();
+    let mut record = Record::new(&caller.relay.log, &parts.method, parts.uri.path(), id.to_string());
+    let mut slot = None;
+    let outcome = if ambiguous {
+        let message =
+            "the request says twice how long its body is; send Content-Length once, or Transfer-Encoding alone";
+        Err((Dialect::Ollama, Refusal::invalid(message)))
+    } else {
+        answer(&caller, id, &parts, incoming, &record, &mut slot).await
+    };
+    let reply = outcome.unwrap_or_else(|(dialect, refusal)| refused(dialect, &refusal));
+    let mut response = Response::new(AnswerBody::Whole(Bytes::new()));
+    *response.status_mut() = reply.status;
+    *response.headers_mut() = reply.headers;
+    let own_id = parts.headers.get("x-request-id").and_then(|value| value.to_str().ok());
+    let stamp = Stamp { request_id: record.id(), own_id, edge: reply.edge.as_deref(), model: reply.model.as_deref() };
+    headers::stamp(response.headers_mut(), stamp);
+    if ambiguous || caller.relay.is_draining() {
+        response.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    record.status = Some(reply.status.as_u16());
+    record.edge = reply.edge;
+    record.model = reply.model;
+    record.outcome = reply.outcome;
+    record.code = reply.code;
+    match (reply.body, slot) {
+        (ReplyBody::Stream(mut stream), Some(slot)) => {
+            stream.hold(record, slot, busy);
+            *response.body_mut() = AnswerBody::Stream(stream);
+        }
+        // A stream always has a slot: `answer` takes it before it opens one.
+        (ReplyBody::Stream(stream), None) => *response.body_mut() = AnswerBody::Stream(stream),
+        (ReplyBody::Whole(bytes), _) => {
+            record.first_byte();
+            record.whole = true;
+            *response.body_mut() = AnswerBody::Whole(bytes);
+        }
+    }
+    Ok(response)
+}
+
+fn refused(dialect: Dialect, refusal: &Refusal) -> Reply {
+    let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut reply = Reply::own(status, "application/json", refusal.body(dialect));
+    for (name, value) in refusal.headers() {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            reply.headers.insert(name, value);
+        }
+    }
+    reply.code = Some(refusal.code);
+    reply
+}
+
+async fn answer(
+    caller: &Caller,
+    id: StreamId,
+    parts: &Parts,
+    incoming: Incoming,
+    record: &Record,
+    slot: &mut Option<Slot>,
+) -> Result<Reply, Refused> {
+    let relay = &caller.relay;
+    // Origin form has no scheme and no authority; whatever else there is goes to the judge whole.
+    let target = match parts.uri.path_and_query() {
+        Some(target) if parts.uri.authority().is_none() => target.as_str().to_owned(),
+        _ => parts.uri.to_string(),
+    };
+    let judged = classify(parts.method.as_str(), &target);
+    if let Some(refused) = refuse_target(&judged) {
+        return Err(refused);
+    }
+    let authenticate = || relay.keys.authenticate(&parts.headers, caller.address);
+    match judged {
+        Target::Root => Ok(own::root()),
+        Target::Causeway => match (parts.uri.path(), &parts.method) {
+            ("/healthz", &Method::GET | &Method::HEAD) => Ok(own::healthz()),
+            ("/readyz", &Method::GET | &Method::HEAD) => {
+                let has_credential =
+                    parts.headers.contains_key(http::header::AUTHORIZATION) || parts.headers.contains_key("x-api-key");
+                let key = if has_credential { Some(authenticate().map_err(ollama)?) } else { None };
+                Ok(own::readyz(relay, key.as_deref()))
+            }
+            (path, method) => {
+                let key = authenticate().map_err(ollama)?;
+                own::causeway(relay, method, path, &key).map_err(ollama)
+            }
+        },
+        Target::Upstream(route) => {
+            let outcome = upstream(caller, id, route, &target, parts, incoming, record, slot).await;
+            outcome.map_err(|refusal| (route.dialect(), refusal))
+        }
+        // `refuse_target` took these.
+        Target::Forbidden(dialect) | Target::WrongMethod(dialect, _) | Target::Unknown(dialect) => {
+            Err((dialect, Refusal::new(Code::RouteNotAllowed, "this route is not served")))
+        }
+    }
+}
+
+fn ollama(refusal: Refusal) -> Refused {
+    (Dialect::Ollama, refusal)
+}
+
+#[expect(clippy::too_many_arguments, reason = "all of one request's parts, once")]
+async fn upstream(
+    caller: &Caller,
+    id: StreamId,
+    route: Upstream,
+    target: &str,
+    parts: &Parts,
+    incoming: Incoming,
+    record: &Record,
+    slot: &mut Option<Slot>,
+) -> Result<Reply, Refusal> {
+    let relay = &caller.relay;
+    let key = relay.keys.authenticate(&parts.headers, caller.address)?;
+    let asked = headers::read(&parts.headers)?;
+    check_target(parts.method.as_str(), target)?;
+    if relay.is_draining() {
+        return Err(Refusal::new(Code::Draining, "the relay is shutting down; try again"));
+    }
+    *slot = relay.running.take(relay.streams);
+    if slot.is_none() {
+        let message =
+            format!("{} requests are running, which is all this relay takes at once; try again", relay.streams);
+        return Err(Refusal::new(Code::Saturated, message));
+    }
+    let passed_on = headers::passed_on(&parts.headers);
+    if route == Upstream::OpenAiModel {
+        let call = Call::from_path(route, target, &key)?;
+        return metadata::about(relay, &call, &asked, &key, passed_on, Bytes::new()).await;
+    }
+    if route.method() == "GET" {
+        return metadata::list(relay, route, &asked, &key, passed_on).await;
+    }
+    let body = body::read(incoming, relay.body, &relay.pool).await?;
+    let call = Call::from_body(route, target, &key, &body.bytes)?;
+    if route == Upstream::OllamaShow {
+        return metadata::about(relay, &call, &asked, &key, passed_on, body.bytes.clone()).await;
+    }
+    inference(relay, id, &call, &asked, &key, parts, record, &body.bytes).await
+}
+
+#[expect(clippy::too_many_arguments, reason = "all of one request's parts, once")]
+async fn inference(
+    relay: &Relay,
+    id: StreamId,
+    call: &Call,
+    asked: &Asked,
+    key: &Key,
+    parts: &Parts,
+    record: &Record,
+    body: &Bytes,
+) -> Result<Reply, Refusal> {
+    let request = converse::Request {
+        id,
+        call,
+        asked,
+        key,
+        headers: headers::passed_on(&parts.headers),
+        body: body.clone(),
+        started: record.started().into(),
+    };
+    converse::converse(relay, request).await
+}

@@ -1,0 +1,218 @@
+//! The SQLite file: callers' keys. Absent: secrets, of which only hashes are stored.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, Row, params};
+
+use crate::core::auth::Key;
+
+/// How long one process waits for the other's lock.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// Largest file, pages of 4 KiB: 1 GiB, about two million keys.
+const MAX_PAGES: u32 = 262_144;
+
+const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS keys (
+        id TEXT PRIMARY KEY, name TEXT NOT NULL, hash BLOB NOT NULL, models TEXT NOT NULL,
+        edges TEXT NOT NULL, admin INTEGER NOT NULL, created INTEGER NOT NULL,
+        expires INTEGER, revoked INTEGER
+    ) STRICT;
+    PRAGMA user_version = 1;";
+
+/// Why the store did not do it; each says what to do.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StoreError {
+    #[error("the store {} is full; make room on its disk, or move it to a larger one", .0.display())]
+    Full(PathBuf),
+    #[error("the store {} is damaged ({detail}); restore it from a backup, or move it away and run `init` for a new one", .path.display())]
+    Corrupt { path: PathBuf, detail: String },
+    #[error("the store {} cannot be opened: {detail}; check [store] sqlite and the file's owner", .path.display())]
+    Open { path: PathBuf, detail: String },
+    #[error("the store {}: {detail}", .path.display())]
+    Other { path: PathBuf, detail: String },
+    #[error("there is no key `{0}`; see `keys list`")]
+    NoSuchKey(String),
+}
+
+/// An open store.
+pub(crate) struct Store {
+    path: PathBuf,
+    connection: Connection,
+}
+
+impl Store {
+    /// Makes a new store; the file must not exist.
+    pub(crate) fn create(path: &Path) -> Result<Self, StoreError> {
+        // Made empty first, with its mode, because SQLite knows no modes.
+        crate::standalone::files::write_new(path, "")
+            .map_err(|error| StoreError::Open { path: path.to_owned(), detail: error.to_string() })?;
+        Self::open(path)
+    }
+
+    /// Opens an existing store and checks it.
+    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)
+            .map_err(|error| StoreError::Open { path: path.to_owned(), detail: error.to_string() })?;
+        let store = Self { path: path.to_owned(), connection };
+        store.prepare().map_err(|error| store.explain(&error))?;
+        Ok(store)
+    }
+
+    fn prepare(&self) -> rusqlite::Result<()> {
+        self.connection.busy_timeout(BUSY)?;
+        self.connection.pragma_update(None, "journal_mode", "WAL")?;
+        self.connection.pragma_update(None, "synchronous", "FULL")?;
+        self.limit_pages(MAX_PAGES)?;
+        let version: i64 = self.connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        if version == 0 {
+            self.connection.execute_batch(SCHEMA)?;
+        }
+        self.keys_raw().map(drop)
+    }
+
+    fn limit_pages(&self, pages: u32) -> rusqlite::Result<()> {
+        self.connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))
+    }
+
+    /// Changes whenever another process has changed the store.
+    pub(crate) fn data_version(&self) -> Result<i64, StoreError> {
+        self.connection.pragma_query_value(None, "data_version", |row| row.get(0)).map_err(|error| self.explain(&error))
+    }
+
+    /// All keys, oldest first.
+    pub(crate) fn keys(&self) -> Result<Vec<Key>, StoreError> {
+        self.keys_raw().map_err(|error| self.explain(&error))
+    }
+
+    fn keys_raw(&self) -> rusqlite::Result<Vec<Key>> {
+        let sql = "SELECT id, name, hash, models, edges, admin, expires, revoked FROM keys ORDER BY created, id";
+        let mut statement = self.connection.prepare(sql)?;
+        statement.query_map([], key_of)?.collect()
+    }
+
+    /// Adds a key; `now` in Unix seconds.
+    pub(crate) fn add_key(&self, key: &Key, now: u64) -> Result<(), StoreError> {
+        let sql = "INSERT INTO keys (id, name, hash, models, edges, admin, created, expires) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+        let list = |items: &[String]| serde_json::Value::from(items).to_string();
+        let values = params![
+            key.id,
+            key.name,
+            key.hash,
+            list(&key.models),
+            list(&key.edges),
+            key.admin,
+            seconds(now),
+            key.expires.map(seconds),
+        ];
+        self.connection.execute(sql, values).map(drop).map_err(|error| self.explain(&error))
+    }
+
+    /// Marks a key as revoked; `now` in Unix seconds.
+    pub(crate) fn revoke_key(&self, id: &str, now: u64) -> Result<(), StoreError> {
+        let sql = "UPDATE keys SET revoked = coalesce(revoked, ?2) WHERE id = ?1";
+        let changed = self.connection.execute(sql, params![id, seconds(now)]).map_err(|error| self.explain(&error))?;
+        if changed == 0 {
+            return Err(StoreError::NoSuchKey(id.to_owned()));
+        }
+        Ok(())
+    }
+
+    fn explain(&self, error: &rusqlite::Error) -> StoreError {
+        let path = self.path.clone();
+        let detail = error.to_string();
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => StoreError::Full(path),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Corrupt { path, detail },
+            Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => {
+                StoreError::Open { path, detail }
+            }
+            Some(_) => StoreError::Other { path, detail },
+            // A value that is not what we write: someone else wrote it.
+            None => StoreError::Corrupt { path, detail },
+        }
+    }
+}
+
+fn key_of(row: &Row<'_>) -> rusqlite::Result<Key> {
+    let list = |index: usize| -> rusqlite::Result<Vec<String>> {
+        let text: String = row.get(index)?;
+        serde_json::from_str(&text).map_err(|error| {
+            rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, Box::new(error))
+        })
+    };
+    let time = |index: usize| -> rusqlite::Result<Option<u64>> {
+        let seconds: Option<i64> = row.get(index)?;
+        Ok(seconds.map(|seconds| u64::try_from(seconds).unwrap_or(0)))
+    };
+    Ok(Key {
+        id: row.get(0)?,
+        name: row.get(1)?,
+        hash: row.get(2)?,
+        models: list(3)?,
+        edges: list(4)?,
+        admin: row.get(5)?,
+        expires: time(6)?,
+        revoked: time(7)?,
+    })
+}
+
+fn seconds(time: u64) -> i64 {
+    i64::try_from(time).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(id: &str) -> Key {
+        Key {
+            id: id.to_owned(),
+            name: "n".repeat(500),
+            models: vec!["qwen3:*".to_owned()],
+            edges: Vec::new(),
+            admin: true,
+            expires: Some(9),
+            revoked: None,
+            hash: [3; 32],
+        }
+    }
+
+    #[test]
+    fn a_key_is_read_back_as_it_was_stored_and_revoked_for_other_processes_too() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s.db");
+        let store = Store::create(&path).unwrap();
+        let other = Store::open(&path).unwrap();
+        let before = other.data_version().unwrap();
+        store.add_key(&key("a"), 1).unwrap();
+        assert_ne!(other.data_version().unwrap(), before);
+        assert_eq!(other.keys().unwrap(), [key("a")]);
+        store.revoke_key("a", 7).unwrap();
+        assert_eq!(other.keys().unwrap()[0].revoked, Some(7));
+        assert!(matches!(store.revoke_key("b", 7), Err(StoreError::NoSuchKey(_))));
+    }
+
+    #[test]
+    fn a_full_store_says_so_and_still_answers() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::create(&directory.path().join("s.db")).unwrap();
+        store.add_key(&key("first"), 1).unwrap();
+        store.limit_pages(1).unwrap();
+        let full = (0..100).find_map(|n| store.add_key(&key(&n.to_string()), 1).err()).unwrap();
+        assert!(matches!(full, StoreError::Full(_)), "{full}");
+        assert!(store.keys().unwrap().contains(&key("first")));
+    }
+
+    #[test]
+    fn a_damaged_or_missing_store_says_what_to_do() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s.db");
+        assert!(matches!(Store::open(&path), Err(StoreError::Open { .. })));
+        std::fs::write(&path, "this is no database, but it is longer than a header of one hundred bytes".repeat(9))
+            .unwrap();
+        assert!(matches!(Store::open(&path), Err(StoreError::Corrupt { .. })));
+    }
+}
