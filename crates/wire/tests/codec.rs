@@ -1,5 +1,7 @@
 //! The text form of frames: golden bytes per frame, the way there and back, and no panic on any text.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in its helpers")]
+
 use bytes::Bytes;
 use causeway_wire::limits::{MAX_HEADER, MAX_MESSAGE};
 use causeway_wire::{

@@ -40,8 +40,6 @@ pub(super) struct Conn {
     pub(super) hellos: usize,
     /// Streams that live on it.
     pub(super) streams: usize,
-    /// Of those, the ones with something unacknowledged.
-    pub(super) busy: usize,
     pub(super) control: VecDeque<Frame>,
     pub(super) pong: Option<u64>,
     /// Catalog and load.
@@ -65,7 +63,6 @@ impl Conn {
             replaces,
             hellos: 0,
             streams: 0,
-            busy: 0,
             control: VecDeque::new(),
             pong: None,
             bulk: VecDeque::new(),
@@ -105,7 +102,7 @@ impl Conn {
     }
 
     /// When the connection needs a look. `edge` says hello again; a relay only waits for one.
-    pub(super) fn deadline(&self, now: Instant, limits: &Limits, edge: bool) -> Instant {
+    pub(super) fn deadline(&self, now: Instant, limits: &Limits, edge: bool, busy: bool) -> Instant {
         match self.state {
             State::Dialing => self.since + DIAL_TIMEOUT + CLOSE_TIMEOUT,
             State::Greeting => {
@@ -116,12 +113,10 @@ impl Conn {
                 }
             }
             State::Live => {
-                let alive = self.liveness.deadline(limits, self.busy > 0);
+                let alive = self.liveness.deadline(limits, busy);
                 self.rotate_at.map_or(alive, |at| at.min(alive))
             }
-            State::Retiring { until } => {
-                until.min(now + RETIRE_LOOK).min(self.liveness.deadline(limits, self.busy > 0))
-            }
+            State::Retiring { until } => until.min(now + RETIRE_LOOK).min(self.liveness.deadline(limits, busy)),
             State::Closing { until } => until,
         }
     }

@@ -24,7 +24,7 @@ impl Link {
     pub(super) fn arm_conn(&mut self, now: Instant, id: ConnId) {
         if let Some(conn) = self.conns.get(&id) {
             let edge = matches!(self.end, End::Edge(_));
-            self.timers.arm(Key::Conn(id), Some(conn.deadline(now, &self.limits, edge)));
+            self.timers.arm(Key::Conn(id), Some(conn.deadline(now, &self.limits, edge, self.table.busy > 0)));
         }
     }
 
@@ -274,7 +274,9 @@ impl Link {
             return;
         };
         let edge = matches!(self.end, End::Edge(_));
-        if conn.deadline(now, &self.limits, edge) > now && !matches!(conn.state, State::Retiring { .. }) {
+        if conn.deadline(now, &self.limits, edge, self.table.busy > 0) > now
+            && !matches!(conn.state, State::Retiring { .. })
+        {
             return self.arm_conn(now, id);
         }
         match conn.state {
@@ -310,7 +312,7 @@ impl Link {
         let Some(conn) = self.conns.get_mut(&id) else {
             return;
         };
-        match conn.liveness.check(now, &self.limits, conn.busy > 0) {
+        match conn.liveness.check(now, &self.limits, self.table.busy > 0) {
             Verdict::Alive => {}
             Verdict::Ping(token) => conn.queue(Frame::Ping { token }),
             Verdict::Dead => {
@@ -326,7 +328,9 @@ impl Link {
         let conn = self.conns.get_mut(&id)?;
         if let Some(frame) = conn.control.pop_front() {
             if let Frame::Ping { token } = frame {
+                // The wait for an answer is shorter from here than while the ping was queued.
                 conn.liveness.on_ping_sent(now, token);
+                self.arm_conn(now, id);
             }
             return Some(frame);
         }

@@ -87,9 +87,4 @@ impl Orphans {
         self.take(id);
         Some((id, conn))
     }
-
-    #[cfg(test)]
-    pub(super) fn held(&self) -> (usize, usize) {
-        (self.frames, self.bytes)
-    }
 }

@@ -10,11 +10,11 @@ use bytes::Bytes;
 
 use super::table::Entry;
 use super::timers::Key;
-use super::tombs::Tomb;
+use super::tombs::{Refusal, Tomb};
 use super::{End, Event, Link, OpenRefused};
 use crate::limits::{MAX_HEADER, MAX_HEADERS, MAX_REPLY, MAX_TARGET, TOTAL_BUFFER};
 use crate::stream::{Gone, Windows};
-use crate::{Code, ConnId, Failure, Frame, Open, Stream, StreamId};
+use crate::{Code, ConnId, Frame, Open, Stream, StreamId};
 
 /// An `open` whose text is shorter than this fits a header however it is escaped (six to one).
 const SURELY_FITS: usize = 1000;
@@ -72,10 +72,10 @@ impl Link {
         match (self.table.tombs.get(id), frame) {
             (Some(Tomb::Done { .. }), Frame::Cancel { .. }) => {}
             (Some(Tomb::Done { next }), _) => self.reply(conn, final_ack(id, next)),
-            (Some(Tomb::Refused(code)), _) => self.reply(conn, refusal(id, 0, code)),
-            (Some(Tomb::Lost { seq }), _) => self.reply(conn, refusal(id, seq, Code::LinkLost)),
+            (Some(Tomb::Refused(why)), _) => self.reply(conn, refusal(id, 0, why)),
+            (Some(Tomb::Lost { seq }), _) => self.reply(conn, refusal(id, seq, Refusal::LinkLost)),
             (None, Frame::Open { open, body, fin, .. }) => self.on_open(now, conn, id, open, body, fin),
-            (None, Frame::Cancel { .. }) => self.refuse(now, conn, id, Code::Cancelled),
+            (None, Frame::Cancel { .. }) => self.refuse(now, conn, id, Refusal::Cancelled),
             (None, frame) => {
                 self.table.orphans.hold(now, conn, id, frame);
                 self.timers.arm(Key::Orphans, self.table.orphans.deadline());
@@ -88,14 +88,14 @@ impl Link {
         let most = usize::try_from(edge.config.max_streams).unwrap_or(usize::MAX);
         if open.edge_instance != edge.config.instance {
             // No tombstone: it is not this run's request, and stays refused.
-            return self.reply(conn, refusal(id, 0, Code::WrongInstance));
+            return self.reply(conn, refusal(id, 0, Refusal::WrongInstance));
         }
         if self.draining {
-            return self.refuse(now, conn, id, Code::Draining);
+            return self.refuse(now, conn, id, Refusal::Draining);
         }
         // Answers that only wait for their last ack count too, twice over, so that they are bounded.
         if self.table.active >= most || self.table.streams.len() >= most.saturating_mul(2).saturating_add(64) {
-            return self.refuse(now, conn, id, Code::Saturated);
+            return self.refuse(now, conn, id, Refusal::Saturated);
         }
         let Some((peer, window)) = self.conns.get(&conn).and_then(|conn| Some((conn.peer?, conn.peer_window))) else {
             return;
@@ -114,15 +114,15 @@ impl Link {
     }
 
     /// Refuses for good: a later copy of the `open` gets the same answer.
-    fn refuse(&mut self, now: Instant, conn: ConnId, id: StreamId, code: Code) {
+    fn refuse(&mut self, now: Instant, conn: ConnId, id: StreamId, why: Refusal) {
         self.table.orphans.take(id);
-        self.table.tombs.insert(now, self.limits.resume_window * 2, id, Tomb::Refused(code));
-        self.reply(conn, refusal(id, 0, code));
+        self.table.tombs.insert(now, self.limits.resume_window * 2, id, Tomb::Refused(why));
+        self.reply(conn, refusal(id, 0, why));
     }
 
     pub(super) fn refuse_orphans(&mut self, now: Instant) {
         while let Some((id, conn)) = self.table.orphans.pop_expired(now) {
-            self.refuse(now, conn, id, Code::UnknownStream);
+            self.refuse(now, conn, id, Refusal::UnknownStream);
         }
         self.timers.arm(Key::Orphans, self.table.orphans.deadline());
     }
@@ -186,26 +186,24 @@ impl Link {
         }
     }
 
-    /// Keeps the connection's count of streams with something unacknowledged: it sets the ping's pace.
+    /// Keeps the count of streams with something unacknowledged: it sets the pace of pings, on every
+    /// connection, so that no stream moves from a dead one to another that died unnoticed.
     fn touch_busy(&mut self, now: Instant, id: StreamId) {
-        let Some(entry) = self.table.streams.get_mut(&id) else {
-            return;
-        };
-        let busy_on = if entry.stream.gone().is_none() && entry.stream.is_busy() { entry.conn } else { None };
-        if busy_on == entry.busy_on {
+        let Some(entry) = self.table.streams.get_mut(&id) else { return };
+        let busy = entry.stream.gone().is_none() && entry.stream.is_busy();
+        if busy == entry.busy {
             return;
         }
-        if let Some(conn) = entry.busy_on.and_then(|conn| self.conns.get_mut(&conn)) {
-            conn.busy = conn.busy.saturating_sub(1);
+        entry.busy = busy;
+        if !busy {
+            self.table.busy -= 1;
+            return;
         }
-        entry.busy_on = busy_on;
-        if let Some(id) = busy_on
-            && let Some(conn) = self.conns.get_mut(&id)
-        {
-            conn.busy += 1;
-            if conn.busy == 1 {
-                let deadline = conn.deadline(now, &self.limits, matches!(self.end, End::Edge(_)));
-                self.timers.arm(Key::Conn(id), Some(deadline));
+        self.table.busy += 1;
+        if self.table.busy == 1 {
+            let ids: Vec<ConnId> = self.conns.keys().copied().collect();
+            for id in ids {
+                self.arm_conn(now, id);
             }
         }
     }
@@ -217,6 +215,7 @@ impl Link {
         self.timers.forget(Key::Stream(id));
         self.table.buffered -= entry.buffered;
         self.table.active -= usize::from(entry.active);
+        self.table.busy -= usize::from(entry.busy);
         let conn = entry.conn;
         if let Some(conn) = conn.and_then(|conn| self.conns.get_mut(&conn)) {
             conn.streams = conn.streams.saturating_sub(1);
@@ -248,17 +247,8 @@ fn final_ack(stream: StreamId, next: u64) -> Frame {
     Frame::Ack { stream, next, limit: 0, miss: Vec::new(), reply: None }
 }
 
-/// A `fail` of a request that did not run here (or, `link_lost`, whose answer is given up).
-fn refusal(stream: StreamId, seq: u64, code: Code) -> Frame {
-    let failure = match code {
-        Code::Draining => Failure::new(code, "the edge is shutting down and did not run this").retryable(),
-        Code::WrongInstance => Failure::new(code, "meant for another run of the edge; did not run").retryable(),
-        Code::Saturated => Failure::new(code, "the edge takes no more streams; did not run").retryable(),
-        Code::Cancelled => Failure::new(code, "cancelled before it ran"),
-        Code::UnknownStream => Failure::new(code, "its open did not arrive; did not run").retryable(),
-        _ => Failure::new(code, "the edge gave this stream up"),
-    };
-    Frame::Fail { stream, seq, failure: Box::new(failure), reply: None }
+fn refusal(stream: StreamId, seq: u64, why: Refusal) -> Frame {
+    Frame::Fail { stream, seq, failure: Box::new(why.failure()), reply: None }
 }
 
 fn check_size(open: &Open) -> Result<(), OpenRefused> {

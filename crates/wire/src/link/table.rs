@@ -18,14 +18,14 @@ pub(super) struct Entry {
     pub(super) conn: Option<ConnId>,
     pub(super) in_urgent: bool,
     pub(super) in_ready: bool,
-    pub(super) busy_on: Option<ConnId>,
+    pub(super) busy: bool,
     pub(super) buffered: usize,
     pub(super) active: bool,
 }
 
 impl Entry {
     pub(super) fn new(stream: Stream, peer: InstanceId) -> Self {
-        Self { stream, peer, conn: None, in_urgent: false, in_ready: false, busy_on: None, buffered: 0, active: false }
+        Self { stream, peer, conn: None, in_urgent: false, in_ready: false, busy: false, buffered: 0, active: false }
     }
 }
 
@@ -40,6 +40,8 @@ pub(super) struct Table {
     pub(super) buffered: usize,
     /// Streams whose own part is not done.
     pub(super) active: usize,
+    /// Streams with something unacknowledged.
+    pub(super) busy: usize,
     /// The process's buffer was full: `Writable` is due when it has room again.
     pub(super) was_full: bool,
 }

@@ -6,7 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::limits::MAX_TOMBSTONES;
-use crate::{Code, StreamId};
+use crate::{Code, Failure, StreamId};
 
 /// What late frames of an ended stream are told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -14,9 +14,37 @@ pub(super) enum Tomb {
     /// Ended on both sides: the final ack.
     Done { next: u64 },
     /// Edge: it never ran, and never will.
-    Refused(Code),
+    Refused(Refusal),
     /// This side gave it up; `seq` is the number its own terminal frame would have had.
     Lost { seq: u64 },
+}
+
+/// Why the edge does not run a request, or has given its answer up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Refusal {
+    Draining,
+    WrongInstance,
+    Saturated,
+    Cancelled,
+    UnknownStream,
+    LinkLost,
+}
+
+impl Refusal {
+    pub(super) fn failure(self) -> Failure {
+        match self {
+            Self::Draining => Failure::new(Code::Draining, "the edge is shutting down; did not run").retryable(),
+            Self::WrongInstance => {
+                Failure::new(Code::WrongInstance, "meant for another run of the edge; did not run").retryable()
+            }
+            Self::Saturated => Failure::new(Code::Saturated, "the edge takes no more streams; did not run").retryable(),
+            Self::Cancelled => Failure::new(Code::Cancelled, "cancelled before it ran"),
+            Self::UnknownStream => {
+                Failure::new(Code::UnknownStream, "its open did not arrive; did not run").retryable()
+            }
+            Self::LinkLost => Failure::new(Code::LinkLost, "the edge gave this stream up"),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -50,10 +78,5 @@ impl Tombs {
         if let Some((_, id)) = self.by_age.pop_front() {
             self.by_id.remove(&id);
         }
-    }
-
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.by_id.len()
     }
 }

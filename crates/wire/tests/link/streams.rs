@@ -89,10 +89,10 @@ fn times(sent: &[(u64, Frame)]) -> Vec<u64> {
 }
 
 fn body_of(frame: &Frame) -> &[u8] {
-    match frame {
-        Frame::Data { body, .. } | Frame::End { body, .. } | Frame::Head { body, .. } => body,
-        other => panic!("no body in {other:?}"),
-    }
+    let (Frame::Data { body, .. } | Frame::End { body, .. } | Frame::Head { body, .. }) = frame else {
+        panic!("no body in {frame:?}")
+    };
+    body
 }
 
 #[test]
@@ -248,7 +248,7 @@ fn a_cancel_is_repeated_until_a_terminal_frame_comes() {
     sent(&mut stream, now);
     stream.cancel(now, "caller gone");
     let cancel = Frame::Cancel { stream: id(), reason: "caller gone".to_owned() };
-    assert_eq!(sent(&mut stream, now), [cancel.clone()]);
+    assert_eq!(sent(&mut stream, now)[..], std::slice::from_ref(&cancel)[..]);
     let again = run(&mut stream, now, ms(16_000));
     assert_eq!(times(&again), [1_000, 3_000, 7_000, 15_000]);
     assert!(again.iter().all(|(_, frame)| *frame == cancel));
