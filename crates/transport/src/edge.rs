@@ -238,6 +238,8 @@ impl EdgeLink {
 
     async fn connection(&self, config: &EdgeLinkConfig, id: ConnId) {
         match dial::dial(&config.url, config.tls.load_full()).await {
+            // Shut down while it was dialled: nobody would close it any more.
+            Ok(_) if self.seen.stopping.load(Ordering::Relaxed) => {}
             Ok(socket) => {
                 let wanted = pump::run(&self.shared, id, socket).await;
                 if !wanted {
