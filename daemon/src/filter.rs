@@ -25,11 +25,11 @@ pub(crate) const fn applies(route: Upstream) -> bool {
 
 /// The answer as it may leave; `None` where it is not what the route promises.
 pub(crate) fn apply(route: Upstream, body: &[u8], allow: &[String]) -> Option<Vec<u8>> {
-    match route {
-        Upstream::OllamaShow => show(body),
-        Upstream::OpenAiModels => list(body, "data", allow),
-        _ => list(body, "models", allow),
+    if route == Upstream::OllamaShow {
+        return show(body);
     }
+    let key = if route == Upstream::OpenAiModels { "data" } else { "models" };
+    list(body, key, allow)
 }
 
 fn show(body: &[u8]) -> Option<Vec<u8>> {

@@ -1,5 +1,7 @@
 //! The program as its operator and a relay see it.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::time::Duration;

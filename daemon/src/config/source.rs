@@ -111,8 +111,14 @@ fn flatten_value(text: &str, path: &str, line: usize, value: &Spanned<DeValue<'_
                 flatten_value(text, &format!("{path}[{place}]"), line, item, entries);
             }
         }
-        scalar => {
-            let entry = Entry { value: understand(scalar), origin: Origin::File(line) };
+        DeValue::Table(_)
+        | DeValue::Array(_)
+        | DeValue::String(_)
+        | DeValue::Integer(_)
+        | DeValue::Float(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_) => {
+            let entry = Entry { value: understand(value.get_ref()), origin: Origin::File(line) };
             entries.insert(path.to_owned(), entry);
         }
     }

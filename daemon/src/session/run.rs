@@ -55,7 +55,7 @@ pub(crate) async fn serve(work: Arc<Work>, open: Box<Open>, id: String, mut call
         plan: &plan,
         caller,
     };
-    let (ending, outcome, first_token) = run.to_the_end().await;
+    let (ending, outcome, first_token) = run.run().await;
     work.observer.finished(Finished {
         id,
         method: &open.method,
@@ -187,7 +187,7 @@ struct Run<'a, C> {
 type End = (Ending, Outcome, Option<Duration>);
 
 impl<C: Caller> Run<'_, C> {
-    async fn to_the_end(mut self) -> End {
+    async fn run(mut self) -> End {
         let mut timer = pin!(sleep_until(self.session.timeout().into()));
         loop {
             let happened = tokio::select! {

@@ -33,10 +33,8 @@ fn answering(now: Instant) -> Session {
 }
 
 fn code_of(command: &Command) -> Code {
-    match command {
-        Command::Fail(failure) => failure.code,
-        other => panic!("expected a failure, got {other:?}"),
-    }
+    let Command::Fail(failure) = command else { panic!("expected a failure, got {command:?}") };
+    failure.code
 }
 
 #[test]
