@@ -23,6 +23,7 @@ use crate::catalog::{self, Catalog};
 use crate::config::Config;
 use crate::identity::{self, Identity};
 use crate::metrics::Metrics;
+use crate::notify;
 use crate::observe::Observer;
 use crate::ollama::Ollama;
 use crate::ready::{self, ReadyFile};
@@ -30,7 +31,6 @@ use crate::session::run::serve;
 use crate::signals::{Signal, Signals};
 use crate::status::{self, Certificate, View};
 use crate::work::Work;
-use crate::notify;
 
 /// Streams taken at once, count: each holds one connection to Ollama, and Ollama queues no more
 /// than 512 itself.
@@ -281,7 +281,8 @@ impl App {
             self.deliver().await;
         }
         self.link.shutdown();
-        let closed = timeout(DELIVERY, async { while !matches!(self.core.join_next().await, Some(Ok("link")) | None) {} });
+        let closed =
+            timeout(DELIVERY, async { while !matches!(self.core.join_next().await, Some(Ok("link")) | None) {} });
         if ended == Ended::Drained && closed.await.is_err() {
             tracing::warn!("the link did not close in time");
         }

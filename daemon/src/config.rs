@@ -149,10 +149,7 @@ impl Config {
     ///
     /// # Errors
     /// Every fault there is, in the order of lines.
-    pub fn parse(
-        text: &str,
-        environment: impl IntoIterator<Item = (OsString, OsString)>,
-    ) -> Result<Self, Vec<Fault>> {
+    pub fn parse(text: &str, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Self, Vec<Fault>> {
         let (mut entries, mut faults) = (source::Entries::new(), Vec::new());
         source::from_file(text, &mut entries, &mut faults);
         source::from_environment(environment, &mut entries, &mut faults);
@@ -167,9 +164,7 @@ impl Config {
         let status_listen = reader.or("status.listen", default_listen, expect::loopback);
         let faults = reader.finish();
         match relay {
-            Some(relay) if faults.is_empty() => {
-                Ok(Self { relay, identity, ollama, admission, route, status_listen })
-            }
+            Some(relay) if faults.is_empty() => Ok(Self { relay, identity, ollama, admission, route, status_listen }),
             _ => Err(faults),
         }
     }

@@ -80,9 +80,11 @@ fn unreadable(file: &Path) -> String {
 fn read_leaf(leaf: &CertificateDer<'_>) -> anyhow::Result<(String, SystemTime, SystemTime)> {
     let (_, certificate) = X509Certificate::from_der(leaf)?;
     let names = certificate.subject_alternative_name()?.context("it has no alternative name")?;
-    let edge = names.value.general_names.iter().find_map(|name| {
-        if let GeneralName::URI(uri) = name { uri.strip_prefix(NAME_PREFIX) } else { None }
-    });
+    let edge = names
+        .value
+        .general_names
+        .iter()
+        .find_map(|name| if let GeneralName::URI(uri) = name { uri.strip_prefix(NAME_PREFIX) } else { None });
     let edge = edge.with_context(|| format!("it has no name of the form {NAME_PREFIX}NAME"))?;
     let validity = certificate.validity();
     let time = |seconds: i64| UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0));

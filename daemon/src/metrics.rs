@@ -79,7 +79,8 @@ impl Metrics {
         let handle = recorder.handle();
         let registered = with_local_recorder(&recorder, || {
             gauge!("causeway_build_info", "version" => env!("CARGO_PKG_VERSION"), "program" => "causewayd").set(1.0);
-            let tokens = |direction| counter!("causeway_tokens_total", "direction" => direction, "served_by" => "local");
+            let tokens =
+                |direction| counter!("causeway_tokens_total", "direction" => direction, "served_by" => "local");
             Registered {
                 requests: DIALECTS.map(|dialect| OUTCOMES.map(|outcome| requests(dialect, outcome))),
                 input_tokens: tokens("input"),

@@ -94,9 +94,11 @@ impl Observer {
         let (outcome, status, code) = match finished.ending {
             Ending::Served(status) => (OutcomeLabel::Served, status, None),
             Ending::Refused(code) => (OutcomeLabel::Refused, code.http_status(), Some(code)),
-            Ending::Cancelled => {
-                (OutcomeLabel::Cancelled, causeway_wire::Code::Cancelled.http_status(), Some(causeway_wire::Code::Cancelled))
-            }
+            Ending::Cancelled => (
+                OutcomeLabel::Cancelled,
+                causeway_wire::Code::Cancelled.http_status(),
+                Some(causeway_wire::Code::Cancelled),
+            ),
             Ending::Failed(code) => (OutcomeLabel::Failed, code.http_status(), Some(code)),
         };
         let began = finished.outcome.served_by.is_some();

@@ -169,7 +169,9 @@ fn chain(error: &reqwest::Error) -> String {
     let mut source = error.source();
     while let Some(cause) = source {
         let text = cause.to_string();
-        if texts.last().is_none_or(|last| !last.contains(&text)) {
+        // hyper-util's own layer ("client error (Connect)") says nothing that the next one does not.
+        let tells = !text.starts_with("client error (") && texts.last().is_none_or(|last| !last.contains(&text));
+        if tells {
             texts.push(text);
         }
         source = cause.source();

@@ -32,9 +32,13 @@ pub(crate) fn describe(snapshot: &Value) -> String {
     let ready = if snapshot["readiness"]["ready"] == true { "ready" } else { "not ready" };
     line(&mut text, "causewayd", &format!("{} {}, {ready}", plain(&snapshot["version"]), plain(&snapshot["state"])));
     line(&mut text, "edge", &plain(&snapshot["edge"]));
-    for (name, key) in
-        [("link", "link"), ("return path", "return_path"), ("ollama", "ollama"), ("model", "model"), ("last success", "last_success")]
-    {
+    for (name, key) in [
+        ("link", "link"),
+        ("return path", "return_path"),
+        ("ollama", "ollama"),
+        ("model", "model"),
+        ("last success", "last_success"),
+    ] {
         line(&mut text, name, &fact(&snapshot["readiness"]["facts"][key]));
     }
     for model in snapshot["models"].as_array().into_iter().flatten() {

@@ -233,9 +233,8 @@ impl Session {
             );
             return self.fail(now, Code::LocalUnavailable, message, true);
         }
-        let json = head.headers.iter().any(|(name, value)| {
-            name == "content-type" && value.starts_with("application/json")
-        });
+        let json =
+            head.headers.iter().any(|(name, value)| name == "content-type" && value.starts_with("application/json"));
         if head.status != 200 || json {
             self.streams = false;
             self.tap.expect_whole();

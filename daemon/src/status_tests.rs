@@ -58,7 +58,9 @@ fn only_loopback_names_with_the_own_port_are_own() {
     for host in ["127.0.0.1:9180", "localhost:9180", "LOCALHOST:9180", "[::1]:9180", "127.0.0.2:9180"] {
         assert!(is_own(host, 9180), "{host}");
     }
-    for host in ["evil.example:9180", "127.0.0.1", "127.0.0.1:80", "localhost.evil.example:9180", "", "10.0.0.1:9180", "[::1]"] {
+    for host in
+        ["evil.example:9180", "127.0.0.1", "127.0.0.1:80", "localhost.evil.example:9180", "", "10.0.0.1:9180", "[::1]"]
+    {
         assert!(!is_own(host, 9180), "{host}");
     }
     assert!(is_own("localhost", 80));
@@ -75,7 +77,8 @@ async fn a_foreign_host_is_refused_on_every_path() {
 #[tokio::test]
 async fn only_get_is_answered() {
     for method in ["POST", "DELETE", "OPTIONS", "HEAD"] {
-        let request = |port| format!("{method} /api/status HTTP/1.1\r\nhost: localhost:{port}\r\nconnection: close\r\n\r\n");
+        let request =
+            |port| format!("{method} /api/status HTTP/1.1\r\nhost: localhost:{port}\r\nconnection: close\r\n\r\n");
         let answer = ask(EdgeLinkStatus::default(), request).await;
         assert!(answer.starts_with("HTTP/1.1 405"), "{method}: {answer}");
     }
@@ -84,7 +87,9 @@ async fn only_get_is_answered() {
 #[tokio::test]
 async fn no_answer_has_a_cors_header() {
     let request = |port| {
-        format!("GET /api/status HTTP/1.1\r\nhost: localhost:{port}\r\norigin: http://evil.example\r\nconnection: close\r\n\r\n")
+        format!(
+            "GET /api/status HTTP/1.1\r\nhost: localhost:{port}\r\norigin: http://evil.example\r\nconnection: close\r\n\r\n"
+        )
     };
     let answer = ask(EdgeLinkStatus::default(), request).await;
     assert!(answer.starts_with("HTTP/1.1 200") && !answer.contains("access-control"), "{answer}");
@@ -111,8 +116,14 @@ async fn status_says_what_a_person_should_mend() {
 async fn every_metric_of_this_version_has_its_name_from_the_start() {
     let metrics = ask_own("/metrics").await;
     for name in [
-        "requests_total{", "tokens_total{", "build_info{", "link_connected ", "link_rtt_seconds ",
-        "link_reconnects_total{", "link_resumed_streams_total ", "certificate_expiry_timestamp_seconds ",
+        "requests_total{",
+        "tokens_total{",
+        "build_info{",
+        "link_connected ",
+        "link_rtt_seconds ",
+        "link_reconnects_total{",
+        "link_resumed_streams_total ",
+        "certificate_expiry_timestamp_seconds ",
     ] {
         assert!(metrics.contains(&format!("causeway_{name}")), "{name} in {metrics}");
     }

@@ -45,7 +45,10 @@ async fn a_request_goes_the_whole_way_and_is_accounted_everywhere() {
     assert_eq!(requests[0]["path"], "/api/chat");
     assert_eq!(requests[0]["output_tokens"], 5);
     let metrics = world.get("/metrics").await;
-    assert!(metrics.contains("causeway_requests_total{dialect=\"ollama\",outcome=\"served\",served_by=\"local\"} 1"), "{metrics}");
+    assert!(
+        metrics.contains("causeway_requests_total{dialect=\"ollama\",outcome=\"served\",served_by=\"local\"} 1"),
+        "{metrics}"
+    );
     assert!(metrics.contains("causeway_link_connected 1"), "{metrics}");
     assert!(metrics.contains("causeway_tokens_total{direction=\"output\",served_by=\"local\"} 5"), "{metrics}");
     assert_eq!(world.seen.catalog.lock().unwrap()[0].name, "standin:latest");
@@ -56,7 +59,8 @@ async fn a_large_whole_answer_passes_the_links_window() {
     let mut config = paced(5, 0);
     config.models[0].embedding = 60_000;
     let world = World::start(config).await;
-    let (head, body, end) = answer(&mut world.post("/api/embed", "{\"model\":\"standin\",\"input\":[\"a\",\"b\"]}")).await;
+    let (head, body, end) =
+        answer(&mut world.post("/api/embed", "{\"model\":\"standin\",\"input\":[\"a\",\"b\"]}")).await;
     assert_eq!(head.unwrap().status, 200);
     assert!(body.len() > 300_000, "{} bytes", body.len());
     let parsed: serde_json::Value = serde_json::from_slice(&body).unwrap();

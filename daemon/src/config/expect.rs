@@ -26,9 +26,9 @@ pub(super) fn whole(range: RangeInclusive<u64>, unit: &str) -> impl FnOnce(&Valu
             Value::Env(text) => text.parse().ok(),
             Value::Text(_) | Value::Float(_) | Value::Bool(_) | Value::List(_) | Value::Other(_) => None,
         };
-        number.filter(|number| range.contains(number)).ok_or_else(|| {
-            format!("expected a whole number{unit} from {} to {}", range.start(), range.end())
-        })
+        number
+            .filter(|number| range.contains(number))
+            .ok_or_else(|| format!("expected a whole number{unit} from {} to {}", range.start(), range.end()))
     }
 }
 

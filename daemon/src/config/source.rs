@@ -85,12 +85,7 @@ pub(super) fn from_environment(
             Ok(text) => {
                 entries.insert(key, Entry { value: Value::Env(text), origin });
             }
-            Err(_) => faults.push(Fault {
-                origin,
-                key,
-                value: None,
-                expected: "UTF-8 text".to_owned(),
-            }),
+            Err(_) => faults.push(Fault { origin, key, value: None, expected: "UTF-8 text".to_owned() }),
         }
     }
 }
@@ -130,10 +125,9 @@ fn understand(value: &DeValue<'_>) -> Value {
         DeValue::Boolean(flag) => Value::Bool(*flag),
         DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
             .map_or_else(|_| Value::Other(number.to_string()), Value::Integer),
-        DeValue::Float(number) => number
-            .as_str()
-            .parse()
-            .map_or_else(|_| Value::Other(number.to_string()), Value::Float),
+        DeValue::Float(number) => {
+            number.as_str().parse().map_or_else(|_| Value::Other(number.to_string()), Value::Float)
+        }
         DeValue::Datetime(date) => Value::Other(date.to_string()),
         DeValue::Array(items) => Value::List(items.iter().map(|item| understand(item.get_ref())).collect()),
         DeValue::Table(_) => Value::Other(EMPTY_TABLE.to_owned()),

@@ -100,7 +100,8 @@ fn all_faults_are_reported_at_once_with_their_lines() {
         "listen = \"0.0.0.0:9180\"\n",
         "[typo]\n",
     );
-    let faults = parse_with(text, &[("CAUSEWAY__ADMISSION__QUEUE_LIMIT", "many"), ("CAUSEWAY__NOPE", "1")]).unwrap_err();
+    let faults =
+        parse_with(text, &[("CAUSEWAY__ADMISSION__QUEUE_LIMIT", "many"), ("CAUSEWAY__NOPE", "1")]).unwrap_err();
     let expected = [
         "f.toml:2: relay.url = \"http://relay.example.com\": expected wss://HOST[:PORT]/edge",
         "f.toml:3: relay.conections: unknown key, expected one of ca-file, connections, proxy, url",

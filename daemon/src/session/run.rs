@@ -19,11 +19,11 @@ use tokio::time::sleep_until;
 
 use super::{Command, Ending, Event, Session, Trouble};
 use crate::caller::Caller;
+use crate::filter;
 use crate::gate::{self, Plan};
 use crate::observe::Finished;
 use crate::ollama::{self, Asking};
 use crate::work::{BodyShare, Work};
-use crate::filter;
 
 /// A cancelled answer's slot counts as busy for this long: Ollama stops at its next token.
 const RELEASING: Duration = Duration::from_millis(100);
@@ -372,9 +372,7 @@ impl<C: Caller> Run<'_, C> {
             Snag::Refused(SendRefused::Ended) => match self.why_ended().await {
                 Some(Received::Cancelled(_)) => Ending::Cancelled,
                 Some(Received::Failed(failure)) => Ending::Failed(failure.code),
-                Some(Received::Head(_) | Received::Data(_) | Received::End(_)) | None => {
-                    Ending::Failed(Code::LinkLost)
-                }
+                Some(Received::Head(_) | Received::Data(_) | Received::End(_)) | None => Ending::Failed(Code::LinkLost),
             },
         };
         let failure = self.session.overtaken(now(), ending, snag.message());

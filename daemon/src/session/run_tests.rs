@@ -129,7 +129,13 @@ fn open(path: &str) -> Open {
         headers: Vec::new(),
         model: Some("smol:latest".to_owned()),
         stream: None,
-        policy: Policy { allow: vec![Backend::Local], batch: false, deadline_ms: None, hard: false, spend_max_usd: 0.0 },
+        policy: Policy {
+            allow: vec![Backend::Local],
+            batch: false,
+            deadline_ms: None,
+            hard: false,
+            spend_max_usd: 0.0,
+        },
         key: "k1".to_owned(),
         traceparent: None,
         reply: None,
@@ -197,7 +203,8 @@ async fn read_request(socket: &mut TcpStream) -> String {
 
 /// A chunked answer; without its last chunk if it is `cut`.
 fn streamed(lines: &[&str], cut: bool) -> String {
-    let mut text = "HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n".to_owned();
+    let mut text =
+        "HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n".to_owned();
     for line in lines {
         text.push_str(&format!("{:x}\r\n{line}\r\n", line.len()));
     }
@@ -415,6 +422,7 @@ async fn a_body_in_pieces_is_put_together() {
 #[tokio::test]
 async fn a_body_that_is_no_json_is_refused_before_ollama_hears_of_it() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let failure = start_with_body(listener.local_addr().unwrap(), open("/api/chat"), "{\"model\":").await.failure().await;
+    let failure =
+        start_with_body(listener.local_addr().unwrap(), open("/api/chat"), "{\"model\":").await.failure().await;
     assert_eq!(failure.code, Code::InvalidRequest);
 }

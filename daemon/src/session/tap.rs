@@ -156,9 +156,7 @@ impl Tap {
     /// Routes whose streams end with a named event.
     fn ends_with_event(&self, name: &[u8]) -> bool {
         let names: &[&[u8]] = match self.route {
-            Upstream::OpenAiResponses => {
-                &[b"response.completed", b"response.failed", b"response.incomplete", b"error"]
-            }
+            Upstream::OpenAiResponses => &[b"response.completed", b"response.failed", b"response.incomplete", b"error"],
             Upstream::AnthropicMessages => &[b"message_stop", b"error"],
             Upstream::OllamaChat
             | Upstream::OllamaGenerate

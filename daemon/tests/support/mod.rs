@@ -9,15 +9,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use causeway_standin::Running;
 use causeway_transport::{Hub, HubEvents, Received, RelayLink, RequestStream, tls};
-use causeway_wire::{
-    Backend, Head, InstanceId, Limits, Load, ModelInfo, Open, Policy, RelayConfig, StreamId,
-};
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType,
-};
-use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustix::process::{Pid, kill_process};
+use causeway_wire::{Backend, Head, InstanceId, Limits, Load, ModelInfo, Open, Policy, RelayConfig, StreamId};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType};
 pub(crate) use rustix::process::Signal;
+use rustix::process::{Pid, kill_process};
+use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 
