@@ -1,0 +1,204 @@
+//! `cargo quickstart`'s processes, started for a test and ended with it.
+//!
+//! Absent: building; the caller names the binary (`CARGO_BIN_EXE_causeway-run`).
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// Longest start; a real model's first load is part of it.
+const START_LIMIT: Duration = Duration::from_secs(120);
+
+/// The ready file, as the outside contract names its keys.
+#[derive(Clone, Debug, Deserialize)]
+#[expect(missing_docs, reason = "the contract's table of commands documents them")]
+pub struct Ready {
+    pub url: String,
+    pub api_key: String,
+    pub status_url: String,
+    pub edge_url: String,
+    pub state_dir: PathBuf,
+    pub pid: u32,
+    pub relay_pid: u32,
+    pub daemon_pid: u32,
+    pub stand_in: bool,
+}
+
+/// A running quickstart.
+#[derive(Debug)]
+pub struct Quickstart {
+    child: Child,
+    /// What its ready file said.
+    pub ready: Ready,
+    directory: tempfile::TempDir,
+}
+
+impl Quickstart {
+    /// Starts `binary` on free ports with these further flags and waits until it answers.
+    ///
+    /// # Errors
+    /// What it printed, if it ended or was not ready in time.
+    pub async fn start(binary: &Path, flags: &[&str]) -> anyhow::Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let ready_file = directory.path().join("ready.json");
+        let log = std::fs::File::create(directory.path().join("log"))?;
+        let mut child = Command::new(binary)
+            .args(["--port", "0", "--status-port", "0", "--ready-file"])
+            .arg(&ready_file)
+            .args(flags)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("cannot start {}", binary.display()))?;
+        let deadline = Instant::now() + START_LIMIT;
+        loop {
+            if let Ok(text) = std::fs::read(&ready_file) {
+                let ready = serde_json::from_slice(&text).context("the ready file")?;
+                return Ok(Self { child, ready, directory });
+            }
+            let log = || std::fs::read_to_string(directory.path().join("log")).unwrap_or_default();
+            if let Some(status) = child.try_wait()? {
+                bail!("quickstart ended with {status}:\n{}", log());
+            }
+            if Instant::now() > deadline {
+                // Gone or not, it is waited for next.
+                let _ = child.kill();
+                child.wait()?;
+                bail!("quickstart was not ready within {} s:\n{}", START_LIMIT.as_secs(), log());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// What it has printed so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+    }
+
+    /// A client for its endpoint.
+    #[must_use]
+    pub fn api(&self) -> Api {
+        Api::new(&self.ready.url, Some(&self.ready.api_key))
+    }
+}
+
+impl Drop for Quickstart {
+    fn drop(&mut self) {
+        // Its children end with it: their standard input closes.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A plain JSON-over-HTTP client that ignores proxy variables.
+#[derive(Clone, Debug)]
+pub struct Api {
+    client: reqwest::Client,
+    base: String,
+    key: Option<String>,
+}
+
+/// An answer read to its end.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// Headers.
+    pub headers: reqwest::header::HeaderMap,
+    /// The whole body.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// The body as JSON.
+    ///
+    /// # Panics
+    /// Where it is none: the test fails with the body shown.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+    }
+
+    /// The body as text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The body's lines as JSON (NDJSON).
+    #[must_use]
+    pub fn lines(&self) -> Vec<Value> {
+        self.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// The `data:` payloads of server-sent events, `[DONE]` included as a string.
+    #[must_use]
+    pub fn events(&self) -> Vec<Value> {
+        self.text()
+            .lines()
+            .filter_map(|line| line.strip_prefix("data: "))
+            .map(|data| serde_json::from_str(data).unwrap_or_else(|_| Value::from(data)))
+            .collect()
+    }
+}
+
+impl Api {
+    /// For a base URL, with a bearer key if one is given.
+    ///
+    /// # Panics
+    /// If the HTTP client cannot be built.
+    #[must_use]
+    pub fn new(base: &str, key: Option<&str>) -> Self {
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        Self { client, base: base.to_owned(), key: key.map(str::to_owned) }
+    }
+
+    /// A request that is sent by the caller.
+    #[must_use]
+    pub fn request(&self, method: &str, path: &str, body: Option<&Value>) -> reqwest::RequestBuilder {
+        let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
+        let mut request = self.client.request(method, format!("{}{path}", self.base));
+        if let Some(key) = &self.key {
+            request = request.bearer_auth(key);
+        }
+        match body {
+            Some(body) => request.header("content-type", "application/json").body(body.to_string()),
+            None => request,
+        }
+    }
+
+    /// Sends and reads to the end.
+    ///
+    /// # Errors
+    /// What the HTTP client says.
+    pub async fn call(&self, method: &str, path: &str, body: Option<&Value>) -> anyhow::Result<Answer> {
+        let response = self.request(method, path, body).send().await?;
+        Ok(Answer {
+            status: response.status().as_u16(),
+            headers: response.headers().clone(),
+            body: response.bytes().await?.to_vec(),
+        })
+    }
+
+    /// POSTs JSON.
+    ///
+    /// # Errors
+    /// What the HTTP client says.
+    pub async fn post(&self, path: &str, body: Value) -> anyhow::Result<Answer> {
+        self.call("POST", path, Some(&body)).await
+    }
+
+    /// GETs.
+    ///
+    /// # Errors
+    /// What the HTTP client says.
+    pub async fn get(&self, path: &str) -> anyhow::Result<Answer> {
+        self.call("GET", path, None).await
+    }
+}
