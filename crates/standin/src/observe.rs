@@ -107,6 +107,12 @@ impl Observations {
         lock(&self.cancels).iter().copied().collect()
     }
 
+    pub(crate) fn take_cancel(&self, seed: u64) -> Option<Cancel> {
+        let mut cancels = lock(&self.cancels);
+        let at = cancels.iter().rposition(|cancel| cancel.seed == seed)?;
+        cancels.remove(at)
+    }
+
     pub(crate) fn requests(&self) -> Vec<Seen> {
         lock(&self.requests).iter().cloned().collect()
     }

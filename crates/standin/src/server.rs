@@ -123,6 +123,12 @@ impl Handle {
         self.shared.observations.cancels()
     }
 
+    /// The cancel of the answer to this seed, once.
+    #[must_use]
+    pub fn take_cancel(&self, seed: u64) -> Option<Cancel> {
+        self.shared.observations.take_cancel(seed)
+    }
+
     /// The last requests, oldest first; empty unless [`Config::record`] is set.
     #[must_use]
     pub fn requests(&self) -> Vec<Seen> {

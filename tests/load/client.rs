@@ -1,0 +1,190 @@
+//! A light HTTP/1.1 client: one connection, kept alive, with the moment each piece of body came.
+//!
+//! Invariants: one write a request, `TCP_NODELAY`, no task and no channel between socket and
+//! measurement, so that what is measured is the way and not the client.
+//! Absent: TLS, redirects, proxies, trailers; callers here are on loopback.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use causeway_standin::text;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Most headers an answer may have.
+const HEADERS: usize = 64;
+
+/// Bytes asked of the socket at once.
+const READ: usize = 16 * 1024;
+
+/// Where requests go, and with which key.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) addr: SocketAddr,
+    pub(crate) key: Option<String>,
+}
+
+impl Target {
+    /// The bytes of a chat request. The prompt is plain ASCII.
+    pub(crate) fn chat(&self, model: &str, prompt: &str, stream: bool) -> Vec<u8> {
+        let body = format!(
+            "{{\"model\":\"{model}\",\"stream\":{stream},\"messages\":[{{\"role\":\"user\",\"content\":\"{prompt}\"}}]}}"
+        );
+        let key = self.key.as_ref().map(|key| format!("authorization: Bearer {key}\r\n")).unwrap_or_default();
+        format!(
+            "POST /api/chat HTTP/1.1\r\nhost: {}\r\n{key}content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            self.addr,
+            body.len()
+        )
+        .into_bytes()
+    }
+}
+
+/// How the rest of the body is framed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Framing {
+    Length(usize),
+    /// Bytes left of the present chunk, its line end included; 0: a size line comes next.
+    Chunk(usize),
+    Done,
+}
+
+/// One connection.
+pub(crate) struct Connection {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+    at: usize,
+    framing: Framing,
+}
+
+/// An answer read to its end.
+pub(crate) struct Whole {
+    pub(crate) status: u16,
+    /// When each line was complete, in order.
+    pub(crate) lines: Vec<Instant>,
+    /// [`text::digest`] of the body.
+    pub(crate) digest: u64,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Connection {
+    pub(crate) async fn open(addr: SocketAddr) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(addr).await.context("connect")?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, buffer: Vec::with_capacity(READ), at: 0, framing: Framing::Done })
+    }
+
+    pub(crate) async fn send(&mut self, request: &[u8]) -> anyhow::Result<()> {
+        self.stream.write_all(request).await.context("send")
+    }
+
+    /// Reads a head and returns its status.
+    pub(crate) async fn head(&mut self) -> anyhow::Result<u16> {
+        loop {
+            let mut headers = [httparse::EMPTY_HEADER; HEADERS];
+            let mut head = httparse::Response::new(&mut headers);
+            if let httparse::Status::Complete(length) = head.parse(self.unread()).context("head")? {
+                let status = head.code.context("no status")?;
+                let mut framing = None;
+                for header in head.headers.iter() {
+                    if header.name.eq_ignore_ascii_case("content-length") {
+                        framing = Some(Framing::Length(std::str::from_utf8(header.value)?.trim().parse()?));
+                    } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
+                        framing = Some(Framing::Chunk(0));
+                    }
+                }
+                self.framing = framing.context("neither length nor chunks")?;
+                self.at += length;
+                return Ok(status);
+            }
+            self.fill().await?;
+        }
+    }
+
+    /// The next piece of body, as much as is here; `None` at its end.
+    pub(crate) async fn piece(&mut self, into: &mut Vec<u8>) -> anyhow::Result<Option<usize>> {
+        let before = into.len();
+        loop {
+            self.decode(into)?;
+            if into.len() > before {
+                return Ok(Some(into.len() - before));
+            }
+            if self.framing == Framing::Done {
+                return Ok(None);
+            }
+            self.fill().await?;
+        }
+    }
+
+    /// Sends a request and reads its answer to the end.
+    pub(crate) async fn whole(&mut self, request: &[u8]) -> anyhow::Result<Whole> {
+        self.send(request).await?;
+        let status = self.head().await?;
+        let (mut body, mut lines, mut digest) = (Vec::with_capacity(4096), Vec::new(), text::OFFSET);
+        while let Some(length) = self.piece(&mut body).await? {
+            let now = Instant::now();
+            let new = body.get(body.len() - length..).unwrap_or_default();
+            lines.extend(new.iter().filter(|byte| **byte == b'\n').map(|_| now));
+            digest = text::digest(digest, new);
+        }
+        Ok(Whole { status, lines, digest, body })
+    }
+
+    fn unread(&self) -> &[u8] {
+        self.buffer.get(self.at..).unwrap_or_default()
+    }
+
+    async fn fill(&mut self) -> anyhow::Result<()> {
+        if self.at == self.buffer.len() {
+            self.buffer.clear();
+            self.at = 0;
+        }
+        self.buffer.reserve(READ);
+        if self.stream.read_buf(&mut self.buffer).await.context("read")? == 0 {
+            bail!("the connection ended midway");
+        }
+        Ok(())
+    }
+
+    /// Moves what is here of the body, without waiting.
+    fn decode(&mut self, into: &mut Vec<u8>) -> anyhow::Result<()> {
+        loop {
+            let here = self.buffer.get(self.at..).unwrap_or_default();
+            match self.framing {
+                Framing::Length(0) => self.framing = Framing::Done,
+                Framing::Done => return Ok(()),
+                _ if here.is_empty() => return Ok(()),
+                Framing::Length(left) => {
+                    let take = left.min(here.len());
+                    into.extend_from_slice(here.get(..take).unwrap_or_default());
+                    self.at += take;
+                    self.framing = Framing::Length(left - take);
+                }
+                Framing::Chunk(0) => {
+                    let Some(end) = here.windows(2).position(|two| two == b"\r\n") else { return Ok(()) };
+                    let line = std::str::from_utf8(here.get(..end).unwrap_or_default())?;
+                    let size = usize::from_str_radix(line.split(';').next().unwrap_or_default().trim(), 16)?;
+                    if size == 0 {
+                        if here.len() < end + 4 {
+                            return Ok(());
+                        }
+                        self.at += end + 4;
+                        self.framing = Framing::Done;
+                    } else {
+                        self.at += end + 2;
+                        self.framing = Framing::Chunk(size + 2);
+                    }
+                }
+                Framing::Chunk(left) => {
+                    // The last two bytes of a chunk are its line end.
+                    let take = left.min(here.len());
+                    let body = take.min(left.saturating_sub(2));
+                    into.extend_from_slice(here.get(..body).unwrap_or_default());
+                    self.at += take;
+                    self.framing = Framing::Chunk(left - take);
+                }
+            }
+        }
+    }
+}
