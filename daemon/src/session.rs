@@ -5,10 +5,12 @@
 //! goes wrong before still gets a status of its own. Absent: sockets, clocks and tasks
 //! (`session/run.rs`), and whether the request may run at all (`gate.rs`).
 
+mod body;
 pub(crate) mod run;
 pub(crate) mod tap;
 #[cfg(test)]
 mod tests;
+mod upstream;
 
 use std::time::{Duration, Instant};
 

@@ -9,21 +9,21 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use causeway_dialect::envelope;
 use causeway_dialect::route::{Dialect, Shape};
 use causeway_transport::Received;
 use causeway_wire::{Code, Failure, Head, Open, Outcome, SendRefused};
-use reqwest::Response;
 use tokio::time::sleep_until;
 
+use super::body::Body;
+use super::upstream::{Brought, Upstreams};
 use super::{Command, Ending, Event, Session, Trouble};
 use crate::caller::Caller;
 use crate::filter;
 use crate::gate::{self, Plan};
 use crate::observe::Finished;
-use crate::ollama::{self, Asking};
-use crate::work::{BodyShare, Work};
+use crate::work::Work;
 
 /// A cancelled answer's slot counts as busy for this long: Ollama stops at its next token.
 const RELEASING: Duration = Duration::from_millis(100);
@@ -48,7 +48,7 @@ pub(crate) async fn serve(work: Arc<Work>, open: Box<Open>, id: String, mut call
     let run = Run {
         session: Session::new(opened, plan.route, plan.shape, plan.deadline),
         upstream: Upstreams::Idle,
-        body: Body { share: work.bodies.share(), first: None, rest: BytesMut::new() },
+        body: Body::new(work.bodies.share()),
         held: Held::default(),
         work: &work,
         open: &open,
@@ -93,75 +93,6 @@ fn refuse(work: &Work, open: &Open, id: String, failure: Failure, opened: Instan
         first_token: None,
         total: now() - opened,
     });
-}
-
-/// Where the request to Ollama stands.
-enum Upstreams {
-    Idle,
-    Asking(Asking),
-    Answering(Response),
-}
-
-/// What Ollama's side brought.
-enum Brought {
-    Answer(Head),
-    Chunk(Bytes),
-    Eof,
-    Broken(Trouble),
-}
-
-impl Upstreams {
-    /// The next thing from Ollama; never while idle. Safe to drop and call again.
-    async fn next(&mut self, model: Option<&str>) -> Brought {
-        match self {
-            Self::Idle => std::future::pending().await,
-            Self::Asking(asking) => match asking.await {
-                Ok(response) => {
-                    let head = ollama::head_of(&response, model);
-                    *self = Self::Answering(response);
-                    Brought::Answer(head)
-                }
-                Err(trouble) => {
-                    *self = Self::Idle;
-                    Brought::Broken(trouble)
-                }
-            },
-            Self::Answering(response) => match response.chunk().await {
-                Ok(Some(chunk)) => Brought::Chunk(chunk),
-                Ok(None) => Brought::Eof,
-                Err(error) => Brought::Broken(ollama::trouble(&error)),
-            },
-        }
-    }
-}
-
-/// The caller's body as it comes in; mostly it is one piece and never copied.
-struct Body {
-    share: BodyShare,
-    first: Option<Bytes>,
-    rest: BytesMut,
-}
-
-impl Body {
-    /// Takes bytes, or refuses because all bodies together hold too much.
-    fn push(&mut self, bytes: Bytes) -> bool {
-        if !self.share.grow(bytes.len()) {
-            return false;
-        }
-        match self.first.take() {
-            None if self.rest.is_empty() => self.first = Some(bytes),
-            None => self.rest.extend_from_slice(&bytes),
-            Some(first) => {
-                self.rest.extend_from_slice(&first);
-                self.rest.extend_from_slice(&bytes);
-            }
-        }
-        true
-    }
-
-    fn take(&mut self) -> Bytes {
-        self.first.take().unwrap_or_else(|| std::mem::take(&mut self.rest).freeze())
-    }
 }
 
 /// A single answer that is still held back.
@@ -254,7 +185,7 @@ impl<C: Caller> Run<'_, C> {
             Command::Forward(head) => {
                 if head.is_some() {
                     // Ollama has read the body.
-                    self.body.share.give_back();
+                    self.body.is_sent();
                 }
                 self.forward(head, chunk).await
             }
