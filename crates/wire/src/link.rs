@@ -294,7 +294,7 @@ impl Link {
     }
 
     /// Relay: nothing can come of this link any more (no connection for the resume window, or
-    /// superseded and closed): the registry may drop it.
+    /// superseded and closed), and no answer waits to be taken: the registry may drop it.
     #[must_use]
     pub fn is_dead(&self, now: Instant) -> bool {
         let superseded = match &self.end {
@@ -302,7 +302,9 @@ impl Link {
             End::Edge(_) => false,
         };
         let gone = self.down_since.is_some_and(|since| superseded || since + self.limits.resume_window <= now);
-        gone && self.conns.values().all(|conn| matches!(conn.state, State::Closing { .. }))
+        // A whole answer may still wait for its application to take it.
+        gone && self.table.streams.is_empty()
+            && self.conns.values().all(|conn| matches!(conn.state, State::Closing { .. }))
     }
 
     /// Runs a verb on a stream and then sees to what follows from it.

@@ -63,6 +63,9 @@ pub struct Stream {
     /// The application is gone: events are of no use.
     muted: bool,
     starved: bool,
+    /// When the peer last said something of this stream, or was asked to.
+    heard: Instant,
+    ask_now: bool,
     ends_at: Instant,
     gone: Option<Gone>,
 }
@@ -119,6 +122,8 @@ impl Stream {
             concluded: false,
             muted: false,
             starved: false,
+            heard: now,
+            ask_now: false,
             ends_at: now + limits.stream_max,
             gone: None,
         }
@@ -127,6 +132,8 @@ impl Stream {
     /// A frame of this stream arrived. Frames of the other direction's kinds are ignored.
     pub fn handle_input(&mut self, now: Instant, frame: Frame) {
         self.send.peer_answered();
+        self.heard = now;
+        self.ask_now = false;
         match (self.side, frame) {
             (_, Frame::Data { seq, body, .. }) => self.accept(now, seq, Item::Data, body),
             (_, Frame::End { seq, body, outcome, .. }) => {
@@ -230,8 +237,15 @@ impl Stream {
         self.conclude(StreamEvent::Failed(failure));
     }
 
-    /// Either side: the peer is out of reach for good.
+    /// Either side: the peer is out of reach for good. An answer that is whole stays to be taken.
     pub fn give_up(&mut self, failure: Failure) {
+        if self.side == Side::Relay && self.recv.ended() {
+            return;
+        }
+        self.drop_state(failure);
+    }
+
+    fn drop_state(&mut self, failure: Failure) {
         if self.gone.is_none() {
             self.gone = Some(Gone::Lost { seq: self.send.next_seq() });
             self.send.abandon();
@@ -282,10 +296,19 @@ impl Stream {
                 self.give_up(link_lost());
             }
         }
+        if self.silence_ends() <= now {
+            // One side may have given up unseen by the other: the answer to a probe tells.
+            self.heard = now;
+            self.ask_now = !self.recv.ended() || self.side == Side::Edge;
+        }
         if self.ends_at <= now {
             self.end_of_life(now);
         }
         self.settle(now);
+    }
+
+    fn silence_ends(&self) -> Instant {
+        self.heard + self.limits.resume_window / 2
     }
 
     fn end_of_life(&mut self, now: Instant) {
@@ -296,7 +319,7 @@ impl Stream {
                 self.fail_here(Failure::new(Code::DeadlineExceeded, "the answer took longer than a stream may live"));
             }
             Side::Relay if !self.recv.ended() && self.cancelling.is_none() => self.start_cancel(now, "stream_max"),
-            Side::Edge | Side::Relay => self.give_up(link_lost()),
+            Side::Edge | Side::Relay => self.drop_state(link_lost()),
         }
     }
 
@@ -318,7 +341,8 @@ impl Stream {
             let gives_up = cancelling.since + self.limits.resume_window;
             cancelling.again_at.map_or(gives_up, |at| at.min(gives_up))
         });
-        let timers = [self.recv.poll_timeout(), self.send.poll_timeout(&self.limits), cancel, Some(self.ends_at)];
+        let ends = Some(self.ends_at.min(self.silence_ends()));
+        let timers = [self.recv.poll_timeout(), self.send.poll_timeout(&self.limits), cancel, ends];
         timers.into_iter().flatten().min()
     }
 

@@ -26,7 +26,8 @@ impl Stream {
             let (next, limit, miss) = self.recv.take_ack();
             return Some(Frame::Ack { stream: self.id, next, limit, miss, reply: self.reply.clone() });
         }
-        self.send.take_probe().then(|| Frame::Probe { stream: self.id, reply: self.reply.clone() })
+        let ask = self.send.take_probe() | std::mem::take(&mut self.ask_now);
+        ask.then(|| Frame::Probe { stream: self.id, reply: self.reply.clone() })
     }
 
     /// The next numbered frame; it counts as last sent on this connection.
@@ -49,6 +50,7 @@ impl Stream {
     pub fn wants_control(&self) -> bool {
         self.recv.wants_ack()
             || self.send.wants_probe()
+            || self.ask_now
             || self.cancelling.as_ref().is_some_and(|cancelling| cancelling.due)
     }
 

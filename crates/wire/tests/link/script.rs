@@ -51,7 +51,8 @@ impl Script {
         Self {
             body_at_once,
             piece,
-            pace_ms: rng.random_range(0..60),
+            // Whole answers within a minute, whatever the size of a piece.
+            pace_ms: rng.random_range(0..60).min(60_000 / (1 + answer_len / piece) as u64),
             think_ms: rng.random_range(0..3_000),
             early: rng.random_bool(0.1),
             fails_at: rng.random_bool(0.1).then(|| rng.random_range(0..=answer.len())),
