@@ -225,7 +225,7 @@ mod tests {
         let mut socket = CallerSocket::new(ours, Traffic::new());
         let reader = async {
             let mut byte = [0; 16];
-            for _ in 0..8 {
+            for _ in 0..4 {
                 tokio::time::sleep(WRITE_STALL / 2).await;
                 let _ = caller.read(&mut byte).await.unwrap();
             }

@@ -56,14 +56,9 @@ pub fn read(body: &[u8]) -> Result<Envelope, BadBody> {
     if let (Some(model), Some(name)) = (&model, &name)
         && model != name
     {
-        return Err(BadBody(
-            "`model` and `name` differ; send only `model`".to_owned(),
-        ));
+        return Err(BadBody("`model` and `name` differ; send only `model`".to_owned()));
     }
-    Ok(Envelope {
-        model: model.or(name),
-        stream,
-    })
+    Ok(Envelope { model: model.or(name), stream })
 }
 
 /// The same object with `model` and `stream` set to what the relay authorised; every other
@@ -124,8 +119,7 @@ fn text_of(key: &str, value: &RawValue) -> Result<Option<String>, BadBody> {
 }
 
 fn flag_of(value: &RawValue) -> Result<Option<bool>, BadBody> {
-    serde_json::from_str(value.get())
-        .map_err(|_| BadBody("`stream` must be true or false".to_owned()))
+    serde_json::from_str(value.get()).map_err(|_| BadBody("`stream` must be true or false".to_owned()))
 }
 
 /// Calls `each` with every top-level member in order, after the checks that `read` promises.
@@ -133,21 +127,13 @@ fn walk<'a>(
     body: &'a [u8],
     each: impl FnMut(Cow<'a, str>, &'a RawValue) -> Result<(), BadBody>,
 ) -> Result<(), BadBody> {
-    let text = std::str::from_utf8(body).map_err(|error| {
-        BadBody(format!(
-            "the body is not UTF-8 at byte {}",
-            error.valid_up_to()
-        ))
-    })?;
+    let text = std::str::from_utf8(body)
+        .map_err(|error| BadBody(format!("the body is not UTF-8 at byte {}", error.valid_up_to())))?;
     if text.trim_ascii().is_empty() {
         return Err(BadBody("the body is empty; send a JSON object".to_owned()));
     }
     let mut refusal = None;
-    let members = Members {
-        each,
-        seen: [false; GUARDED.len()],
-        refusal: &mut refusal,
-    };
+    let members = Members { each, seen: [false; GUARDED.len()], refusal: &mut refusal };
     let mut json = serde_json::Deserializer::from_str(text);
     let outcome = json.deserialize_map(members).and_then(|()| json.end());
     match (refusal, outcome) {
@@ -173,14 +159,10 @@ impl<F> Members<'_, F> {
         let guarded = GUARDED[place];
         if key != guarded {
             let shown: String = key.chars().flat_map(char::escape_default).collect();
-            return Err(BadBody(format!(
-                "key `{shown}` must be written `{guarded}`"
-            )));
+            return Err(BadBody(format!("key `{shown}` must be written `{guarded}`")));
         }
         if std::mem::replace(&mut self.seen[place], true) {
-            return Err(BadBody(format!(
-                "key `{guarded}` stands twice; send it once"
-            )));
+            return Err(BadBody(format!("key `{guarded}` stands twice; send it once")));
         }
         Ok(())
     }
@@ -202,9 +184,7 @@ where
             let value: &'a RawValue = map.next_value()?;
             count += 1;
             let outcome = if count > MAX_KEYS {
-                Err(BadBody(format!(
-                    "the body has more than {MAX_KEYS} top-level keys"
-                )))
+                Err(BadBody(format!("the body has more than {MAX_KEYS} top-level keys")))
             } else {
                 self.check(&key).and_then(|()| (self.each)(key, value))
             };

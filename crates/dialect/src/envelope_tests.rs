@@ -8,37 +8,16 @@ use super::*;
 #[test]
 fn model_and_stream_are_read_wherever_they_stand() {
     let body = br#" {"messages":[{"role":"user","model":"deep"}],"stream" : true,"model":"m"} "#;
-    assert_eq!(
-        read(body),
-        Ok(Envelope {
-            model: Some("m".to_owned()),
-            stream: Some(true)
-        })
-    );
+    assert_eq!(read(body), Ok(Envelope { model: Some("m".to_owned()), stream: Some(true) }));
     assert_eq!(read(b"{}"), Ok(Envelope::default()));
-    assert_eq!(
-        read(br#"{"model":null,"stream":null}"#),
-        Ok(Envelope::default())
-    );
-    assert_eq!(
-        read(br#"{"name":"m"}"#).unwrap().model.as_deref(),
-        Some("m")
-    );
-    assert_eq!(
-        read(br#"{"name":"m","model":"m"}"#)
-            .unwrap()
-            .model
-            .as_deref(),
-        Some("m")
-    );
+    assert_eq!(read(br#"{"model":null,"stream":null}"#), Ok(Envelope::default()));
+    assert_eq!(read(br#"{"name":"m"}"#).unwrap().model.as_deref(), Some("m"));
+    assert_eq!(read(br#"{"name":"m","model":"m"}"#).unwrap().model.as_deref(), Some("m"));
 }
 
 #[test]
 fn an_escaped_key_is_seen_decoded() {
-    assert_eq!(
-        read(br#"{"mod\u0065l":"m"}"#).unwrap().model.as_deref(),
-        Some("m")
-    );
+    assert_eq!(read(br#"{"mod\u0065l":"m"}"#).unwrap().model.as_deref(), Some("m"));
     assert!(read(br#"{"mod\u0065l":"m","model":"n"}"#).is_err());
     assert!(read(br#"{"\u017ftream":true}"#).is_err());
 }
@@ -52,23 +31,9 @@ fn duplicate_and_folded_variants_of_guarded_keys_are_refused_by_name() {
         let upper = format!("{{\"{}\":{value}}}", key.to_ascii_uppercase());
         assert!(read(upper.as_bytes()).unwrap_err().0.contains(key));
     }
-    for key in [
-        "ſtream",
-        "optionſ",
-        "\u{212A}eep_alive",
-        "KEEP_ALIVE",
-        "ſTREAM",
-        "Model",
-        "nAme",
-    ] {
+    for key in ["ſtream", "optionſ", "\u{212A}eep_alive", "KEEP_ALIVE", "ſTREAM", "Model", "nAme"] {
         let body = format!("{{\"{key}\":1}}");
-        assert!(
-            read(body.as_bytes())
-                .unwrap_err()
-                .0
-                .contains("must be written"),
-            "{key}"
-        );
+        assert!(read(body.as_bytes()).unwrap_err().0.contains("must be written"), "{key}");
         assert!(rewrite(body.as_bytes(), None, None).is_err(), "{key}");
     }
     assert!(read("{\"mödel\":1,\"models\":2,\"streams\":3}".as_bytes()).is_ok());
@@ -106,35 +71,21 @@ fn what_is_no_json_object_is_refused_with_a_reason() {
 
 #[test]
 fn deep_nesting_takes_no_stack() {
-    let deep = format!(
-        "{{\"model\":\"m\",\"a\":{}{}}}",
-        "[".repeat(1 << 20),
-        "]".repeat(1 << 20)
-    );
+    let deep = format!("{{\"model\":\"m\",\"a\":{}{}}}", "[".repeat(1 << 20), "]".repeat(1 << 20));
     assert_eq!(read(deep.as_bytes()).unwrap().model.as_deref(), Some("m"));
 }
 
 #[test]
 fn rewriting_sets_what_was_authorised_and_keeps_the_bytes_of_the_rest() {
-    let body =
-        br#"{ "mod\u0065l" : "M", "options":{"seed": 1.50e1 }, "x":1, "x":[ 2 ],"stream":true}"#;
+    let body = br#"{ "mod\u0065l" : "M", "options":{"seed": 1.50e1 }, "x":1, "x":[ 2 ],"stream":true}"#;
     let out = rewrite(body, Some("m:latest"), Some(false)).unwrap();
     assert_eq!(
         String::from_utf8(out).unwrap(),
         r#"{"model":"m:latest","options":{"seed": 1.50e1 },"x":[ 2 ],"stream":false}"#
     );
-    assert_eq!(
-        rewrite(b"{}", Some("m\""), Some(true)).unwrap(),
-        br#"{"model":"m\"","stream":true}"#
-    );
-    assert_eq!(
-        rewrite(br#"{"name":"x"}"#, Some("m"), None).unwrap(),
-        br#"{"name":"m","model":"m"}"#
-    );
-    assert_eq!(
-        rewrite(br#"{"stream":true}"#, None, None).unwrap(),
-        br#"{"stream":true}"#
-    );
+    assert_eq!(rewrite(b"{}", Some("m\""), Some(true)).unwrap(), br#"{"model":"m\"","stream":true}"#);
+    assert_eq!(rewrite(br#"{"name":"x"}"#, Some("m"), None).unwrap(), br#"{"name":"m","model":"m"}"#);
+    assert_eq!(rewrite(br#"{"stream":true}"#, None, None).unwrap(), br#"{"stream":true}"#);
 }
 
 fn json() -> impl Strategy<Value = Value> {

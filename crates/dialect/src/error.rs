@@ -94,11 +94,7 @@ impl StreamTail {
                 let end = self.tail.end_event(&members, event);
                 let mut out = end.bytes;
                 if !end.finished {
-                    let event = if event.is_empty() {
-                        String::new()
-                    } else {
-                        format!("{event}\n")
-                    };
+                    let event = if event.is_empty() { String::new() } else { format!("{event}\n") };
                     out.extend_from_slice(format!("{event}data: {{{members}}}\n\n").as_bytes());
                 }
                 out
@@ -117,10 +113,7 @@ mod tests {
 
     #[test]
     fn each_dialect_gets_the_error_body_its_clients_read() {
-        assert_eq!(
-            parsed(Dialect::Ollama, Code::Unauthorized),
-            json!({ "error": "a \"b\"\n" })
-        );
+        assert_eq!(parsed(Dialect::Ollama, Code::Unauthorized), json!({ "error": "a \"b\"\n" }));
         assert_eq!(
             parsed(Dialect::OpenAi, Code::ForbiddenModel),
             json!({ "error": {
@@ -145,9 +138,6 @@ mod tests {
     #[test]
     fn an_answer_that_is_one_object_has_no_error_inside() {
         let tail = StreamTail::default();
-        assert!(
-            tail.complete(Dialect::OpenAi, Shape::Whole, Code::LinkLost, "m")
-                .is_empty()
-        );
+        assert!(tail.complete(Dialect::OpenAi, Shape::Whole, Code::LinkLost, "m").is_empty());
     }
 }

@@ -103,19 +103,13 @@ impl ModelName {
         if !last.contains(':') {
             pattern.push_str(":*");
         }
-        self.forms()
-            .any(|form| glob(pattern.as_bytes(), form.as_bytes()))
+        self.forms().any(|form| glob(pattern.as_bytes(), form.as_bytes()))
     }
 
     /// The full form and those that leave defaults out.
     fn forms(&self) -> impl Iterator<Item = &str> {
-        let middle = self
-            .full
-            .strip_prefix(DEFAULT_HOST)
-            .and_then(|rest| rest.strip_prefix('/'));
-        [Some(self.full.as_str()), middle, Some(self.as_short())]
-            .into_iter()
-            .flatten()
+        let middle = self.full.strip_prefix(DEFAULT_HOST).and_then(|rest| rest.strip_prefix('/'));
+        [Some(self.full.as_str()), middle, Some(self.as_short())].into_iter().flatten()
     }
 }
 
@@ -140,10 +134,7 @@ fn cut_source(text: &str) -> (&str, Source) {
     }
     let whole = text.trim_end();
     let cut = whole.len().saturating_sub("-cloud".len());
-    let is_cloud = !suffix.contains('/')
-        && whole
-            .get(cut..)
-            .is_some_and(|end| end.eq_ignore_ascii_case("-cloud"));
+    let is_cloud = !suffix.contains('/') && whole.get(cut..).is_some_and(|end| end.eq_ignore_ascii_case("-cloud"));
     if is_cloud {
         return (whole.get(..cut).unwrap_or(base), Source::Cloud);
     }
@@ -164,22 +155,14 @@ impl<'a> Parts<'a> {
             Some((rest, tag)) if !tag.contains('/') => (rest, Some(tag)),
             _ => (text, None),
         };
-        let (rest, model) = rest
-            .rsplit_once('/')
-            .map_or((None, rest), |(r, m)| (Some(r), m));
+        let (rest, model) = rest.rsplit_once('/').map_or((None, rest), |(r, m)| (Some(r), m));
         let (host, namespace) = match rest {
             None => (None, None),
-            Some(rest) => rest
-                .rsplit_once('/')
-                .map_or((None, Some(rest)), |(h, n)| (Some(h), Some(n))),
+            Some(rest) => rest.rsplit_once('/').map_or((None, Some(rest)), |(h, n)| (Some(h), Some(n))),
         };
         let host = host.map(|host| host.split_once("://").map_or(host, |(_, host)| host));
-        let parts = Self {
-            host: host.unwrap_or(DEFAULT_HOST),
-            namespace: namespace.unwrap_or(DEFAULT_NAMESPACE),
-            model,
-            tag,
-        };
+        let parts =
+            Self { host: host.unwrap_or(DEFAULT_HOST), namespace: namespace.unwrap_or(DEFAULT_NAMESPACE), model, tag };
         let valid = is_part(parts.host, MAX_HOST, b".:")
             && is_part(parts.namespace, MAX_PART, b"")
             && is_part(parts.model, MAX_PART, b".")
@@ -194,10 +177,7 @@ impl<'a> Parts<'a> {
             (tag, Source::Unsaid | Source::Local) => tag.unwrap_or(DEFAULT_TAG).to_owned(),
         };
         let full = format!("{}/{}/{}:{tag}", self.host, self.namespace, self.model);
-        let short = match (
-            self.host == DEFAULT_HOST,
-            self.namespace == DEFAULT_NAMESPACE,
-        ) {
+        let short = match (self.host == DEFAULT_HOST, self.namespace == DEFAULT_NAMESPACE) {
             (true, true) => self.host.len() + self.namespace.len() + 2,
             (true, false) => self.host.len() + 1,
             (false, _) => 0,
@@ -238,9 +218,7 @@ fn glob(pattern: &[u8], text: &[u8]) -> bool {
             }
         }
     }
-    pattern
-        .get(p..)
-        .is_none_or(|rest| rest.iter().all(|byte| *byte == b'*'))
+    pattern.get(p..).is_none_or(|rest| rest.iter().all(|byte| *byte == b'*'))
 }
 
 #[cfg(test)]
@@ -270,10 +248,7 @@ mod tests {
             assert_eq!(name(text), name("qwen3:8b"), "{text}");
             assert_eq!(name(text).short(), "qwen3:8b");
         }
-        assert_eq!(
-            name("qwen3").to_string(),
-            "registry.ollama.ai/library/qwen3:latest"
-        );
+        assert_eq!(name("qwen3").to_string(), "registry.ollama.ai/library/qwen3:latest");
         assert_eq!(name("qwen3:local"), name("qwen3:latest"));
         assert_eq!(name("user/m").short(), "user/m:latest");
         assert_eq!(name("hf.co/a/b:Q4_K_M").short(), "hf.co/a/b:q4_k_m");
@@ -282,13 +257,7 @@ mod tests {
 
     #[test]
     fn cloud_models_are_recognised_in_each_of_ollamas_forms() {
-        for text in [
-            "kimi:cloud",
-            "KIMI:Cloud",
-            "gpt-oss:120b-cloud",
-            "gpt-oss:120b:cloud",
-            "a/b: cloud",
-        ] {
+        for text in ["kimi:cloud", "KIMI:Cloud", "gpt-oss:120b-cloud", "gpt-oss:120b:cloud", "a/b: cloud"] {
             assert!(name(text).is_cloud(), "{text}");
         }
         assert_eq!(name("gpt-oss:120b:cloud"), name("gpt-oss:120b-cloud"));

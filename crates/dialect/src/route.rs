@@ -51,10 +51,7 @@ impl Shape {
 
 /// A route that may reach Ollama.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[expect(
-    missing_docs,
-    reason = "each variant is one path of the contract's route table"
-)]
+#[expect(missing_docs, reason = "each variant is one path of the contract's route table")]
 pub enum Upstream {
     OllamaChat,
     OllamaGenerate,
@@ -119,11 +116,7 @@ impl Upstream {
     #[must_use]
     pub const fn method(self) -> &'static str {
         match self {
-            Self::OllamaTags
-            | Self::OllamaPs
-            | Self::OllamaVersion
-            | Self::OpenAiModels
-            | Self::OpenAiModel => "GET",
+            Self::OllamaTags | Self::OllamaPs | Self::OllamaVersion | Self::OpenAiModels | Self::OpenAiModel => "GET",
             Self::OllamaChat
             | Self::OllamaGenerate
             | Self::OllamaEmbed
@@ -164,10 +157,7 @@ impl Upstream {
     pub const fn shape(self) -> Shape {
         match self {
             Self::OllamaChat | Self::OllamaGenerate => Shape::Ndjson,
-            Self::OpenAiChat
-            | Self::OpenAiCompletions
-            | Self::OpenAiResponses
-            | Self::AnthropicMessages => Shape::Sse,
+            Self::OpenAiChat | Self::OpenAiCompletions | Self::OpenAiResponses | Self::AnthropicMessages => Shape::Sse,
             Self::OllamaEmbed
             | Self::OllamaEmbeddings
             | Self::OllamaTags
@@ -278,10 +268,8 @@ pub fn classify(method: &str, target: &str) -> Target {
 #[must_use]
 pub fn model_in_path(target: &str) -> Option<String> {
     let path = decode(path_of(target))?;
-    (upstream(&path)? == Upstream::OpenAiModel).then(|| {
-        path.strip_prefix(Upstream::OpenAiModel.path())
-            .map(str::to_owned)
-    })?
+    (upstream(&path)? == Upstream::OpenAiModel)
+        .then(|| path.strip_prefix(Upstream::OpenAiModel.path()).map(str::to_owned))?
 }
 
 fn path_of(target: &str) -> &str {
@@ -332,11 +320,7 @@ fn encodes_structure(raw: &str, decoded: &str) -> bool {
 /// Forms that different readers take for different paths.
 fn is_devious(path: &str) -> bool {
     let odd = |c: char| c == '\\' || c == '#' || c.is_control();
-    path.contains("//")
-        || path.contains(odd)
-        || path
-            .split('/')
-            .any(|segment| segment == "." || segment == "..")
+    path.contains("//") || path.contains(odd) || path.split('/').any(|segment| segment == "." || segment == "..")
 }
 
 /// Whether a reader that ignores case, parameters after `;` or a trailing slash would take the
@@ -344,12 +328,8 @@ fn is_devious(path: &str) -> bool {
 fn reaches_management(path: &str) -> bool {
     // Runs on every request: the common inference paths leave at the first comparison.
     MANAGEMENT.iter().any(|route| {
-        path.get(..route.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(route))
-            && matches!(
-                path.as_bytes().get(route.len()),
-                None | Some(b'/' | b';' | b':' | b' ')
-            )
+        path.get(..route.len()).is_some_and(|start| start.eq_ignore_ascii_case(route))
+            && matches!(path.as_bytes().get(route.len()), None | Some(b'/' | b';' | b':' | b' '))
     })
 }
 

@@ -69,10 +69,7 @@ fn events(text: &str) -> Vec<(String, String)> {
             _ => {}
         }
     }
-    assert!(
-        data.is_none() && event.is_empty(),
-        "an event was left open: {text}"
-    );
+    assert!(data.is_none() && event.is_empty(), "an event was left open: {text}");
     out
 }
 
@@ -80,25 +77,16 @@ fn events(text: &str) -> Vec<(String, String)> {
 fn ndjson_cut_at_any_byte_is_whole_lines_that_end_in_an_error() {
     for (cut, piece) in every_cut(NDJSON) {
         let text = broken(NDJSON, cut, piece, Dialect::Ollama, Shape::Ndjson);
-        assert!(
-            text.ends_with("\n{\"error\":\"the link was lost\"}\n") || cut == 0,
-            "{text}"
-        );
+        assert!(text.ends_with("\n{\"error\":\"the link was lost\"}\n") || cut == 0, "{text}");
         let lines: Vec<Value> = text
             .lines()
-            .map(|line| {
-                serde_json::from_str(line).unwrap_or_else(|e| panic!("{e} in {line} (cut {cut})"))
-            })
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e} in {line} (cut {cut})")))
             .collect();
         // A line that lacks nothing but its newline is whole.
         let sent = &NDJSON.as_bytes()[..NDJSON.len().min(cut + 1)];
         let whole = sent.iter().filter(|byte| **byte == b'\n').count();
         for (place, line) in lines.iter().enumerate() {
-            assert_eq!(
-                line.get("error").is_some(),
-                place >= whole,
-                "cut {cut}: {text}"
-            );
+            assert_eq!(line.get("error").is_some(), place >= whole, "cut {cut}: {text}");
         }
     }
 }
@@ -117,8 +105,7 @@ fn openai_events_cut_at_any_byte_end_in_an_error_and_without_a_done() {
         let error: Value = serde_json::from_str(last).unwrap();
         assert_eq!(error["error"]["code"], "link_lost", "{text}");
         for (_, data) in events.iter().filter(|(_, data)| data != "[DONE]") {
-            let _: Value =
-                serde_json::from_str(data).unwrap_or_else(|e| panic!("{e} in {data} (cut {cut})"));
+            let _: Value = serde_json::from_str(data).unwrap_or_else(|e| panic!("{e} in {data} (cut {cut})"));
         }
     }
 }
@@ -133,13 +120,8 @@ fn anthropic_events_cut_at_any_byte_end_in_an_error_event() {
         let error: Value = serde_json::from_str(last).unwrap();
         assert_eq!(error["type"], "error", "{text}");
         for (event, data) in &events {
-            let value: Value =
-                serde_json::from_str(data).unwrap_or_else(|e| panic!("{e} in {data} (cut {cut})"));
-            assert_eq!(
-                event == "error",
-                value.get("error").is_some(),
-                "cut {cut}: {text}"
-            );
+            let value: Value = serde_json::from_str(data).unwrap_or_else(|e| panic!("{e} in {data} (cut {cut})"));
+            assert_eq!(event == "error", value.get("error").is_some(), "cut {cut}: {text}");
         }
     }
 }
@@ -153,14 +135,8 @@ fn an_array_that_begins_like_the_end_marker_is_closed_as_an_array() {
 #[test]
 fn text_that_is_no_json_is_still_followed_by_the_error_on_its_own_line() {
     let text = broken("no json at all", 14, 5, Dialect::Ollama, Shape::Ndjson);
-    assert_eq!(
-        text.lines().last(),
-        Some("{\"error\":\"the link was lost\"}")
-    );
+    assert_eq!(text.lines().last(), Some("{\"error\":\"the link was lost\"}"));
     let deep = format!("{{\"a\":{}", "[".repeat(1000));
     let text = broken(&deep, deep.len(), 64, Dialect::Ollama, Shape::Ndjson);
-    assert_eq!(
-        text.lines().last(),
-        Some("{\"error\":\"the link was lost\"}")
-    );
+    assert_eq!(text.lines().last(), Some("{\"error\":\"the link was lost\"}"));
 }

@@ -79,10 +79,7 @@ impl JsonTail {
             At::ValueOrEnd if byte == b']' => self.end(b'['),
             At::ValueOrEnd => self.begin(byte),
             At::KeyOrEnd if byte == b'}' => self.end(b'{'),
-            At::KeyOrEnd | At::Key if byte == b'"' => At::Text {
-                key: true,
-                escape: Escape::None,
-            },
+            At::KeyOrEnd | At::Key if byte == b'"' => At::Text { key: true, escape: Escape::None },
             At::Colon if byte == b':' => At::Value,
             At::After => match (byte, self.open.last()) {
                 (b',', Some(b'{')) => At::Key,
@@ -117,10 +114,7 @@ impl JsonTail {
                 self.open.push(byte);
                 At::ValueOrEnd
             }
-            b'"' => At::Text {
-                key: false,
-                escape: Escape::None,
-            },
+            b'"' => At::Text { key: false, escape: Escape::None },
             b't' => At::Word(b"rue"),
             b'f' => At::Word(b"alse"),
             b'n' => At::Word(b"ull"),
@@ -131,11 +125,7 @@ impl JsonTail {
     }
 
     fn end(&mut self, opened: u8) -> At {
-        if self.open.pop() == Some(opened) {
-            At::After
-        } else {
-            At::Lost
-        }
+        if self.open.pop() == Some(opened) { At::After } else { At::Lost }
     }
 
     /// Writes what is missing. `members` (`"key":value`) are added to an unfinished top-level
@@ -159,9 +149,7 @@ impl JsonTail {
                 match escape {
                     Escape::None => {}
                     Escape::Begun => out.push(b'n'),
-                    Escape::Digits(left) => {
-                        out.extend(std::iter::repeat_n(b'0', usize::from(*left)))
-                    }
+                    Escape::Digits(left) => out.extend(std::iter::repeat_n(b'0', usize::from(*left))),
                 }
                 out.extend_from_slice(if *key { b"\":null" } else { b"\"" });
             }

@@ -1,0 +1,10 @@
+//! The relay as its users meet it: the program itself, over real sockets.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's helpers fail the test")]
+
+mod bad_input;
+mod command_line;
+mod exchange;
+mod metadata;
+mod support;
+mod tls;
