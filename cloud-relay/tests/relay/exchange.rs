@@ -24,7 +24,7 @@ async fn cancelled(stream: &mut causeway_transport::RequestStream) {
             match stream.recv().await {
                 Received::Cancelled(_) => return,
                 Received::Data(_) | Received::End(_) => tokio::task::yield_now().await,
-                other => panic!("{other:?}"),
+                other @ (Received::Head(_) | Received::Failed(_)) => panic!("{other:?}"),
             }
         }
     })

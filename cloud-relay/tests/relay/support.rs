@@ -278,7 +278,9 @@ impl Edge {
             match patiently(incoming.stream.recv()).await {
                 Received::Data(bytes) => body.extend_from_slice(&bytes),
                 Received::End(_) => return (incoming, text(&body)),
-                other => panic!("instead of a body: {other:?}"),
+                other @ (Received::Head(_) | Received::Failed(_) | Received::Cancelled(_)) => {
+                    panic!("instead of a body: {other:?}")
+                }
             }
         }
     }
