@@ -7,6 +7,7 @@ mod answer;
 mod app;
 mod body;
 mod callers;
+mod callers_tls;
 mod cli;
 mod config;
 mod converse;

@@ -17,11 +17,12 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::ca::Ca;
 use crate::core::limits::{DRAIN_TIME, MAX_CALLERS, MAX_HANDSHAKES};
+use crate::standalone::callers_tls::CallersTls;
 use crate::standalone::config::Config;
 use crate::standalone::keys::{Keys, Watched};
 use crate::standalone::registry::Registry;
 use crate::standalone::relay::Relay;
-use crate::standalone::{callers, edges, files};
+use crate::standalone::{callers, edges};
 
 /// Connections per link: one may be replaced while the other carries on.
 const CONNECTIONS_PER_LINK: u8 = 2;
@@ -49,7 +50,7 @@ type Vital = JoinSet<&'static str>;
 pub(crate) async fn serve(config: Config, until_stdin_closes: bool) -> anyhow::Result<ExitCode> {
     let (keys, watched) = Keys::open(&config.store)?;
     let ca = Ca::load(&config.ca).context("ca.directory")?;
-    let callers_tls = callers_tls(&config)?;
+    let callers_tls = config.tls.clone().map(|(cert, key)| CallersTls::load(cert, key)).transpose()?;
     let edges_tls = edges::acceptor(&ca, &config.name, config.edges).context("edges.name")?;
     let callers_port = bind(config.callers, "callers.listen").await?;
     let edges_port = bind(config.edges, "edges.listen").await?;
@@ -75,6 +76,12 @@ pub(crate) async fn serve(config: Config, until_stdin_closes: bool) -> anyhow::R
         links.await;
         "the links' timers"
     });
+    if let Some(tls) = callers_tls.clone() {
+        vital.spawn(async move {
+            tls.watch().await;
+            "the certificate watch"
+        });
+    }
     vital.spawn(accept_edges(edges_port, edges_tls, hub.clone()));
     let accept = accept_callers(callers_port, callers_tls, Arc::clone(&relay), stopping);
     let mut accept_task = JoinSet::new();
@@ -139,16 +146,6 @@ async fn drain(
         let _ = tokio::time::timeout(CLOSE_TIME, closed).await;
     }
     Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn callers_tls(config: &Config) -> anyhow::Result<Option<TlsAcceptor>> {
-    let Some((cert, key)) = &config.tls else {
-        return Ok(None);
-    };
-    let (chain, key) = edges::parse(files::read(cert)?.as_bytes(), files::read(key)?.as_bytes())
-        .context("callers.tls-cert, callers.tls-key")?;
-    let server = causeway_transport::tls::caller_server(chain, key).context("callers.tls-cert, callers.tls-key")?;
-    Ok(Some(TlsAcceptor::from(server)))
 }
 
 async fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
@@ -218,7 +215,7 @@ async fn accept_edges(listener: TcpListener, tls: TlsAcceptor, hub: Hub) -> &'st
 /// Accepts callers until it is told to stop, then waits for those that are there.
 async fn accept_callers(
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<CallersTls>>,
     relay: Arc<Relay>,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -230,7 +227,7 @@ async fn accept_callers(
             _ = stop.wait_for(|stop| *stop) => break,
             Some(ended) = connections.join_next() => report_panic(ended, "a caller's connection"),
             (socket, peer) = accept(&listener, "callers"), if connections.len() < MAX_CALLERS => {
-                let connection = callers::serve_connection(Arc::clone(&relay), socket, peer, tls.clone(), theirs.clone());
+                let connection = callers::serve_connection(Arc::clone(&relay), socket, peer, tls.as_ref().map(|tls| tls.acceptor()), theirs.clone());
                 connections.spawn(connection);
             }
         }

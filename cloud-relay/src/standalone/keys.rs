@@ -94,3 +94,43 @@ fn index(keys: Vec<Key>) -> HashMap<String, Arc<Key>> {
 pub(crate) fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::auth::NewKey;
+
+    #[test]
+    fn a_store_that_breaks_while_running_leaves_the_known_keys_in_force() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s.db");
+        let store = Store::create(&path).unwrap();
+        let new = NewKey::from_random([1; auth::ID_BYTES], [2; auth::SECRET_BYTES]);
+        let key = Key {
+            id: new.id,
+            name: String::new(),
+            models: Vec::new(),
+            edges: Vec::new(),
+            admin: false,
+            expires: None,
+            revoked: None,
+            hash: new.hash,
+        };
+        let (keys, mut watched) = Keys::open(&path).unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert("x-api-key", new.text.parse().unwrap());
+        let address = IpAddr::from([127, 0, 0, 1]);
+        assert!(keys.authenticate(&headers, address).is_err());
+        store.add_key(&key, 1).unwrap();
+        keys.refresh(&mut watched);
+        assert_eq!(*keys.authenticate(&headers, address).unwrap(), key);
+
+        drop(store);
+        let lines = "damaged ".repeat(10_000);
+        for name in ["s.db", "s.db-wal"] {
+            std::fs::write(directory.path().join(name), &lines).unwrap();
+        }
+        keys.refresh(&mut watched);
+        assert!(keys.authenticate(&headers, address).is_ok());
+    }
+}
