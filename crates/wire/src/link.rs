@@ -189,6 +189,11 @@ impl Link {
     pub fn send(&mut self, now: Instant, id: StreamId, body: Bytes) -> Result<(), SendRefused> {
         if matches!(self.end, End::Edge(_)) && self.table.buffered + body.len() > TOTAL_BUFFER {
             self.relieve(now);
+            if self.table.buffered + body.len() > TOTAL_BUFFER {
+                // All of it is in flight: nothing can be dropped but what comes.
+                self.with(now, id, crate::Stream::fail_slow_reader);
+                return Err(SendRefused::Overrun);
+            }
         }
         self.with(now, id, |stream| stream.send(now, body)).unwrap_or(Err(SendRefused::Ended))
     }
