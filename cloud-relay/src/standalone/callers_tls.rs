@@ -1,6 +1,6 @@
 //! The callers' port's certificate, read again when its files change (certbot renews them).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -68,7 +68,7 @@ impl CallersTls {
     }
 }
 
-fn read(cert: &PathBuf, key: &PathBuf) -> anyhow::Result<Arc<ServerConfig>> {
+fn read(cert: &Path, key: &Path) -> anyhow::Result<Arc<ServerConfig>> {
     let what = "callers.tls-cert, callers.tls-key";
     let (chain, key) = edges::parse(files::read(cert)?.as_bytes(), files::read(key)?.as_bytes()).context(what)?;
     causeway_transport::tls::caller_server(chain, key).context(what)
