@@ -95,7 +95,9 @@ pub(crate) async fn wait_for_model(url: &str) -> anyhow::Result<()> {
             return Ok(());
         }
         if !told {
-            say(&format!("That Ollama has no model yet. In another terminal run:\n\n  {SUGGESTED}\n\nWaiting for it …"));
+            say(&format!(
+                "That Ollama has no model yet. In another terminal run:\n\n  {SUGGESTED}\n\nWaiting for it …"
+            ));
             told = true;
         }
         tokio::time::sleep(LOOK).await;

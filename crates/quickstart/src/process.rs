@@ -120,7 +120,8 @@ fn command(role: Role, args: &[OsString]) -> anyhow::Result<Command> {
     command.arg(role.word()).args(args);
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy().to_ascii_uppercase();
-        let foreign = ["CAUSEWAY__", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET"];
+        let foreign =
+            ["CAUSEWAY__", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET"];
         if foreign.iter().any(|prefix| text.starts_with(prefix)) {
             command.env_remove(name);
         }

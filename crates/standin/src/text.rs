@@ -5,8 +5,22 @@
 
 /// Words that a token is made of. Some need escaping, some are not ASCII.
 const WORDS: [&str; 16] = [
-    " river", " stone", " füße", " \"quoted\"", " back\\slash", "\nline", " tab\there", " 川",
-    " a<b>&c", " 🜁", " causeway", " ends.", " Ω", " token", " is", " the",
+    " river",
+    " stone",
+    " füße",
+    " \"quoted\"",
+    " back\\slash",
+    "\nline",
+    " tab\there",
+    " 川",
+    " a<b>&c",
+    " 🜁",
+    " causeway",
+    " ends.",
+    " Ω",
+    " token",
+    " is",
+    " the",
 ];
 
 /// The number that stands for a prompt (FNV-1a, 64 bits).

@@ -1,3 +1,5 @@
+//! The tap over answers of each shape, cut at every place.
+
 use super::*;
 
 const NATIVE: &str = concat!(

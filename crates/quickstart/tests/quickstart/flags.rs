@@ -12,11 +12,8 @@ async fn an_unknown_flag_exits_64() {
 
 #[tokio::test]
 async fn flags_of_overflow_exit_64_and_say_that_it_is_not_there_yet() {
-    let cases: [&[&str]; 3] = [
-        &["--bedrock-endpoint", "http://127.0.0.1:1"],
-        &["--bedrock-model", "a=b"],
-        &["--daily-usd", "5"],
-    ];
+    let cases: [&[&str]; 3] =
+        [&["--bedrock-endpoint", "http://127.0.0.1:1"], &["--bedrock-model", "a=b"], &["--daily-usd", "5"]];
     for flags in cases {
         let (code, said) = fails(flags).await;
         assert_eq!(code, Some(64), "{said}");

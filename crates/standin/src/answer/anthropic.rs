@@ -49,9 +49,7 @@ impl Encode for Anthropic {
     }
 
     fn finish(&mut self, out: &mut BytesMut, stats: &Stats) {
-        out.extend_from_slice(
-            b"event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":0}\n\n",
-        );
+        out.extend_from_slice(b"event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":0}\n\n");
         let _ = write!(
             out,
             "event: message_delta\ndata: {{\"type\":\"message_delta\",\"delta\":{{\"stop_reason\":\"{}\"}},\

@@ -150,9 +150,7 @@ fn encoder(path: &str, ask: Ask, prompt_tokens: usize, limit: Option<u32>) -> Bo
         "/api/generate" => Box::new(Generate { model, raw: ask.raw }),
         "/v1/completions" => Box::new(Completion { id, created, model, usage }),
         "/v1/messages" => Box::new(Anthropic { id, model, prompt_tokens }),
-        "/v1/responses" => {
-            Box::new(Responses { id, created, model, limit, sequence: 0, text: String::new() })
-        }
+        "/v1/responses" => Box::new(Responses { id, created, model, limit, sequence: 0, text: String::new() }),
         _ => Box::new(OpenAiChat { id, created, model, usage }),
     }
 }

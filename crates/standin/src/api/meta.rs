@@ -37,9 +37,7 @@ fn list(models: Vec<Value>) -> Reply {
 }
 
 fn openai(shared: &Shared, path: &str) -> Reply {
-    let object = |slots: &Slots| {
-        json!({"id": slots.model.name, "object": "model", "created": unix(slots.modified), "owned_by": "library"})
-    };
+    let object = |slots: &Slots| json!({"id": slots.model.name, "object": "model", "created": unix(slots.modified), "owned_by": "library"});
     match path.strip_prefix("/v1/models/") {
         Some(name) => match find(shared, Some(name), false) {
             Ok(slots) => ok_line(&object(&slots)),

@@ -35,8 +35,16 @@ const JSON: &str = "application/json; charset=utf-8";
 
 const GET: &[&str] = &["/", "/api/version", "/api/status", "/api/tags", "/api/ps"];
 const POST: &[&str] = &[
-    "/api/chat", "/api/generate", "/api/embed", "/api/embeddings", "/api/show",
-    "/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses", "/v1/messages",
+    "/api/chat",
+    "/api/generate",
+    "/api/embed",
+    "/api/embeddings",
+    "/api/show",
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/embeddings",
+    "/v1/responses",
+    "/v1/messages",
 ];
 /// Ollama has these; a stand-in has nothing to manage.
 const MANAGEMENT: &[&str] =

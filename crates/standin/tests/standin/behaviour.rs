@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use causeway_standin::{Config, Fault, Model, Running, Standin, text};
 use crate::common::{open, post, send};
+use causeway_standin::{Config, Fault, Model, Running, Standin, text};
 use tokio::io::AsyncReadExt;
 
 const CHAT: &str = r#"{"model":"standin","messages":[{"role":"user","content":"hello"}]}"#;

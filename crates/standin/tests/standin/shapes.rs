@@ -1,7 +1,7 @@
 //! The shapes of Ollama 0.24 as recorded: names, order where it shows, statuses, error words.
 
-use causeway_standin::{Config, Model, Standin, text};
 use crate::common::{get, post, send};
+use causeway_standin::{Config, Model, Standin, text};
 use serde_json::Value;
 
 const CHAT: &str = r#"{"model":"standin","messages":[{"role":"user","content":"hello"}]}"#;
@@ -128,16 +128,27 @@ async fn the_other_dialects_stream_in_the_recorded_order() {
     };
     let events = post(standin.addr(), "/v1/messages", body).await.events();
     let expected = [
-        "message_start", "content_block_start", "content_block_delta", "content_block_delta",
-        "content_block_stop", "message_delta", "message_stop",
+        "message_start",
+        "content_block_start",
+        "content_block_delta",
+        "content_block_delta",
+        "content_block_stop",
+        "message_delta",
+        "message_stop",
     ];
     assert_eq!(kinds(events), expected);
     let body = r#"{"model":"standin","stream":true,"max_output_tokens":1,"input":"hi"}"#;
     let events = post(standin.addr(), "/v1/responses", body).await.events();
     let expected = [
-        "response.created", "response.in_progress", "response.output_item.added",
-        "response.content_part.added", "response.output_text.delta", "response.output_text.done",
-        "response.content_part.done", "response.output_item.done", "response.completed",
+        "response.created",
+        "response.in_progress",
+        "response.output_item.added",
+        "response.content_part.added",
+        "response.output_text.delta",
+        "response.output_text.done",
+        "response.content_part.done",
+        "response.output_item.done",
+        "response.completed",
     ];
     assert_eq!(kinds(events), expected);
     let body = r#"{"model":"standin","stream":true,"max_tokens":1,"prompt":"hi"}"#;
