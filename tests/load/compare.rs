@@ -45,7 +45,7 @@ pub(crate) struct Sizes {
 impl Sizes {
     /// At least 5,000 requests behind every p99 of single requests.
     pub(crate) fn full(rounds: usize) -> Self {
-        Self { rounds, single: 5_000, callers: 32, each: 1_000, streams: 200, waves: 2, cancels: 1_000 }
+        Self { rounds, single: 5_000, callers: 32, each: 500, streams: 200, waves: 2, cancels: 1_000 }
     }
 
     /// Enough to see that it works; no figures for a document.

@@ -20,6 +20,9 @@ use crate::pair::free_port;
 use crate::proxy::Proxy;
 use crate::scenario::{FAST, LONG, prompt, streams};
 
+/// A refused caller's pause.
+const AFTER_REFUSAL: Duration = Duration::from_millis(500);
+
 /// Resident memory in MB.
 #[derive(Serialize, Debug)]
 pub(crate) struct Memory {
@@ -168,7 +171,13 @@ pub(crate) async fn resets(
             tokio::time::sleep(Duration::from_millis(10_000 * caller as u64 / callers.max(1) as u64)).await;
             let mut found = Vec::new();
             while Instant::now() < until {
-                found.push(one_long(&target).await);
+                let outcome = one_long(&target).await;
+                let refused = outcome.0 == Verdict::Refused;
+                found.push(outcome);
+                if refused {
+                    // `edge_offline`: no connection is up at this moment. As a client would, try again later.
+                    tokio::time::sleep(AFTER_REFUSAL).await;
+                }
             }
             found
         });
@@ -187,7 +196,7 @@ pub(crate) async fn resets(
     tally.connections_reset = proxy.cut();
     tally.gap_p99_ms = gaps.percentile(0.99);
     tally.gap_max_ms = gaps.max();
-    if tally.lost + tally.altered + tally.refused > 0 {
+    if tally.lost + tally.repeated + tally.altered > 0 {
         progress(&causeway.last_lines());
     }
     Ok(tally)
@@ -207,7 +216,7 @@ async fn one_long(target: &Target) -> (Verdict, Samples) {
         }
     }
     let verdict = judge(&prompt, 200, &answer);
-    if verdict != Verdict::Exact {
+    if !matches!(verdict, Verdict::Exact | Verdict::Refused) {
         let tail = answer.body.get(answer.body.len().saturating_sub(300)..).unwrap_or_default();
         progress(&format!("{verdict:?} ({}): … {}", answer.status, String::from_utf8_lossy(tail)));
     }

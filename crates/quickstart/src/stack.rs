@@ -29,6 +29,9 @@ const START: Duration = Duration::from_secs(60);
 /// How often the start looks whether it is done.
 const LOOK: Duration = Duration::from_millis(25);
 
+/// The relay writes its lines after gathering them for 20 ms; they shall be here by then.
+const GATHER: Duration = Duration::from_millis(100);
+
 /// Starts tried when a port that the system chose was taken in between.
 const TRIES: u32 = 3;
 
@@ -142,12 +145,14 @@ async fn start(options: &Options, backend: &Backend) -> anyhow::Result<Stack> {
     let config = |file: &OsStr, verb: &str| [OsString::from(verb), "--config".into(), file.to_owned()];
     let relay = Process::start(Role::Relay, &config(state.relay_config().as_os_str(), "serve"), &home, &sender)?;
     processes.insert(0, relay);
+    let url = format!("http://127.0.0.1:{}", plan.callers);
+    until_listening(&url, &mut processes).await?;
     let daemon = Process::start(Role::Daemon, &config(state.daemon_config().as_os_str(), "run"), &[], &sender)?;
     processes.insert(0, daemon);
     let mut stack = Stack {
         processes,
         lines,
-        url: format!("http://127.0.0.1:{}", plan.callers),
+        url,
         status_url: format!("http://127.0.0.1:{}", plan.status),
         edge_url: format!("wss://127.0.0.1:{}/edge", plan.edges),
         stand_in: matches!(backend, Backend::StandIn),
@@ -168,10 +173,13 @@ impl Stack {
                 models = answers(&url, &key) => {
                     if let Some(models) = models {
                         self.models = models;
+                        // The lines of our own looking are nobody's requests.
+                        tokio::time::sleep(GATHER).await;
+                        while self.lines.try_recv().is_ok() {}
                         return Ok(());
                     }
                 }
-                ended = first_end(&mut self.processes) => return Err(self.died(ended).await),
+                ended = first_end(&mut self.processes) => return Err(died(&mut self.processes, ended).await),
             }
             if Instant::now() > deadline {
                 let words = self.last_words().await;
@@ -179,13 +187,6 @@ impl Stack {
             }
             tokio::time::sleep(LOOK).await;
         }
-    }
-
-    async fn died(&mut self, at: usize) -> anyhow::Error {
-        let Some(process) = self.processes.get_mut(at) else { return anyhow::anyhow!("a program ended") };
-        let status = process.ended().await.map_or_else(|error| error.to_string(), |status| status.to_string());
-        let words = process.last_words().await;
-        anyhow::anyhow!("the {} ended unasked ({status}):{words}", process.role.name())
     }
 
     async fn last_words(&mut self) -> String {
@@ -213,6 +214,26 @@ impl Stack {
             }
         }
     }
+}
+
+/// Waits for the relay before the daemon dials it: a refused dial would be a warning on the screen.
+async fn until_listening(url: &str, processes: &mut [Process]) -> anyhow::Result<()> {
+    let deadline = Instant::now() + START;
+    while Instant::now() < deadline {
+        tokio::select! {
+            answer = http::get(url, "/healthz", None) => if answer.is_ok() { return Ok(()) },
+            ended = first_end(processes) => return Err(died(processes, ended).await),
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    bail!("the relay does not listen after {} s", START.as_secs())
+}
+
+async fn died(processes: &mut [Process], at: usize) -> anyhow::Error {
+    let Some(process) = processes.get_mut(at) else { return anyhow::anyhow!("a program ended") };
+    let status = process.ended().await.map_or_else(|error| error.to_string(), |status| status.to_string());
+    let words = process.last_words().await;
+    anyhow::anyhow!("the {} ended unasked ({status}):{words}", process.role.name())
 }
 
 /// The index of a child that has ended.
@@ -269,7 +290,7 @@ async fn serve(mut stack: Stack, ends: &mut Ends) -> anyhow::Result<ExitCode> {
             () = ends.next() => break,
             Some((role, from, line)) = stack.lines.recv() => requests::print(role, from, &line),
             ended = first_end(&mut stack.processes) => {
-                let error = stack.died(ended).await;
+                let error = died(&mut stack.processes, ended).await;
                 stack.drain().await;
                 return Err(error);
             }

@@ -24,7 +24,7 @@ async fn it_answers_says_so_in_a_private_file_and_prints_a_line_for_each_request
     for part in ["budget: unlimited", "curl http", "from ollama import", "from openai import", "stand-in"] {
         assert!(said.contains(part), "{part} in {said}");
     }
-    quickstart.until_said("/api/chat           ").await;
+    quickstart.until_said("POST   /api/chat").await;
 }
 
 #[tokio::test]
