@@ -74,7 +74,7 @@ impl Ollama {
             .stderr(log)
             .spawn()
             .with_context(|| format!("cannot start {}", found.binary.display()))?;
-        let mut server = Self { child, url: format!("http://{host}"), home: home };
+        let mut server = Self { child, url: format!("http://{host}"), home };
         server.wait().await?;
         server.create(found, &host)?;
         Ok(server)

@@ -160,7 +160,6 @@ impl Api {
     }
 
     /// A request that is sent by the caller.
-    #[must_use]
     pub fn request(&self, method: &str, path: &str, body: Option<&Value>) -> reqwest::RequestBuilder {
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
         let mut request = self.client.request(method, format!("{}{path}", self.base));

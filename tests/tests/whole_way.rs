@@ -1,4 +1,5 @@
 //! Caller, relay, daemon and a stand-in Ollama as separate processes over real sockets and TLS.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
 use std::path::Path;
 use std::process::Command;

@@ -25,7 +25,10 @@ const LINE: &str = "{\"model\":\"llama3.2:3b\",\"created_at\":\"2026-01-01T00:00
 const BODY: &[u8] = br#"{"model":"llama3.2:3b","messages":[{"role":"user","content":"Why is the sky blue?"}],"stream":true,"options":{"num_predict":16}}"#;
 
 /// Name, what one turn is, and the function that runs N turns.
-const PATHS: [(&str, &str, fn(u64)); 6] = [
+type HotPath = (&'static str, &'static str, fn(u64));
+
+/// All of them.
+const PATHS: [HotPath; 6] = [
     ("encode", "encode one token's `data` frame", encode_data),
     ("decode", "decode one token's `data` frame", decode_data),
     ("token", "one token through both ends of the link", tokens),
