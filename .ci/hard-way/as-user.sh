@@ -49,24 +49,28 @@ done
 [[ -s $ready_file ]] || { cat "$log"; fail "quickstart was not ready within 30 s"; }
 
 url=$(field url) key=$(field api_key) state=$(field state_dir)
+program=$(field pid) children=("$(field relay_pid)" "$(field daemon_pid)")
+for process in "$program" "${children[@]}"; do
+  kill -0 "$process" || fail "the ready file names a process that is not there"
+done
 ask() { curl --noproxy '*' --silent --show-error --fail --max-time 30 -H "Authorization: Bearer $key" "$@"; }
 model=$(ask "$url/api/tags" | sed -E 's/.*"name":"([^"]*)".*/\1/')
 question='"messages":[{"role":"user","content":"hello"}]'
 ask "$url/api/chat" -d "{\"model\":\"$model\",$question}" >"$TMPDIR/answer"
-grep -q '"done":true' "$TMPDIR/answer" || { cat "$log" "$TMPDIR/answer"; fail "no whole answer"; }
+grep -q '"done": *true' "$TMPDIR/answer" || { cat "$log" "$TMPDIR/answer"; fail "no whole answer"; }
 ask "$url/v1/chat/completions" -d "{\"model\":\"$model\",$question}" | grep -q '"finish_reason"' ||
   { cat "$log"; fail "no OpenAI answer"; }
 echo "an answer of $(wc -l <"$TMPDIR/answer") lines from $model"
 
 # `cargo run` stands between; the program's own id is in the ready file.
-kill -INT "$(field pid)"
+kill -INT "$program"
 for _ in $(seq 300); do
   kill -0 "$quickstart_job" 2>/dev/null || break
   sleep 0.1
 done
 ! kill -0 "$quickstart_job" 2>/dev/null || { cat "$log"; fail "Ctrl-C did not end it within 30 s"; }
 [[ ! -e $state ]] || fail "$state was left behind"
-for child in "$(field relay_pid)" "$(field daemon_pid)"; do
+for child in "${children[@]}"; do
   ! kill -0 "$child" 2>/dev/null || { cat "$log"; fail "process $child was left behind"; }
 done
 echo "ended, nothing left behind"
