@@ -1,5 +1,5 @@
 # Lints, as errors, for every target of every member.
-# limit: 1200 s
+# limit: 1800 s
 set -euo pipefail
 source "$(dirname "$0")/../lib.sh"
 

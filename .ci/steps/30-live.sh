@@ -1,6 +1,6 @@
 # The whole way with a real Ollama and a small model. Plain `cargo test` leaves these out where
 # there is none; here that is a failure.
-# limit: 900 s
+# limit: 1800 s
 set -euo pipefail
 source "$(dirname "$0")/../lib.sh"
 

@@ -1,5 +1,5 @@
 # Unmodified Python clients against quickstart, in front of the real Ollama.
-# limit: 900 s
+# limit: 1200 s
 set -euo pipefail
 source "$(dirname "$0")/../lib.sh"
 

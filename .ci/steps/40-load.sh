@@ -1,6 +1,6 @@
 # The load tool runs and every byte is right; its figures here are a look, not a judgement
 # (docs/performance.md has the measured table).
-# limit: 900 s
+# limit: 1200 s
 set -euo pipefail
 source "$(dirname "$0")/../lib.sh"
 

@@ -1,6 +1,6 @@
 # README's two commands on the poorest machine that should still do: an unprivileged user, no
 # network but 127.0.0.1, nothing beside Rust and a C compiler, the usual ports taken.
-# limit: 2400 s
+# limit: 3000 s
 set -euo pipefail
 source "$(dirname "$0")/../lib.sh"
 
