@@ -1,7 +1,7 @@
 //! The child's side: re-executed with a hidden first argument, one process a program.
 //!
 //! Invariant: the watcher runs before the program's `main` does; when standard input closes, the
-//! parent is gone and so is this process, at once, and the relay takes the state directory along.
+//! parent is gone and so is this process, at once, and it takes the state directory along.
 
 use std::ffi::OsString;
 use std::io::Read;
@@ -13,8 +13,11 @@ use causeway_standin::{Config, Model, Pace, Standin};
 
 use crate::output::failure;
 
-/// Where the state lies, for the relay to remove if the parent cannot.
+/// Where the state lies, for whichever child is left to remove if the parent cannot.
 pub(crate) const STATE: &str = "CAUSEWAY_QUICKSTART_STATE";
+
+/// Attempts to remove the state.
+const REMOVALS: u32 = 10;
 
 /// Which program a child is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,7 +53,7 @@ impl Role {
 pub(crate) fn main(args: &[OsString]) -> Option<ExitCode> {
     let word = args.get(1)?;
     let role = Role::ALL.into_iter().find(|role| word == role.word())?;
-    watch_stdin(role);
+    watch_stdin();
     let program = [OsString::from(match role {
         Role::Relay => "causeway-relay",
         Role::Daemon => "causewayd",
@@ -64,14 +67,15 @@ pub(crate) fn main(args: &[OsString]) -> Option<ExitCode> {
     })
 }
 
-fn watch_stdin(role: Role) {
-    let state = std::env::var_os(STATE).map(PathBuf::from).filter(|_| role == Role::Relay);
+fn watch_stdin() {
+    let state = std::env::var_os(STATE).map(PathBuf::from);
     std::thread::spawn(move || {
         let mut byte = [0];
         // The parent writes nothing; whatever ends the read ends the parent's promise to be there.
         while matches!(std::io::stdin().read(&mut byte), Ok(1..)) {}
         if let Some(state) = state {
-            let _ = std::fs::remove_dir_all(state);
+            // Again if it fails: the other child removes too, and the store may still write.
+            let _ = (0..REMOVALS).find(|_| std::fs::remove_dir_all(&state).is_ok() || !state.exists());
         }
         std::process::exit(1);
     });

@@ -147,7 +147,7 @@ async fn start(options: &Options, backend: &Backend) -> anyhow::Result<Stack> {
     processes.insert(0, relay);
     let url = format!("http://127.0.0.1:{}", plan.callers);
     until_listening(&url, &mut processes).await?;
-    let daemon = Process::start(Role::Daemon, &config(state.daemon_config().as_os_str(), "run"), &[], &sender)?;
+    let daemon = Process::start(Role::Daemon, &config(state.daemon_config().as_os_str(), "run"), &home, &sender)?;
     processes.insert(0, daemon);
     let mut stack = Stack {
         processes,

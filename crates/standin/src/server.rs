@@ -17,7 +17,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::api::{self, Reply};
@@ -55,7 +55,7 @@ pub(crate) struct Shared {
 impl Standin {
     /// Binds the listener of `config`.
     pub async fn bind(config: Config) -> io::Result<Self> {
-        let listener = TcpListener::bind(config.listen).await?;
+        let listener = listen(config.listen)?;
         let models = config.models.iter().map(|model| Arc::new(Slots::new(model.clone(), &config))).collect();
         let shared = Shared {
             observations: Arc::new(Observations::new(config.record, config.digest)),
@@ -213,6 +213,16 @@ impl Shared {
         }
         (left > 0).then_some(fault)
     }
+}
+
+/// The library's own backlog of 128 drops the rest of a burst, and a dropped SYN costs a second.
+const BACKLOG: u32 = 1_024;
+
+fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.listen(BACKLOG)
 }
 
 async fn connection(stream: TcpStream, shared: Arc<Shared>) {
