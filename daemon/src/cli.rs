@@ -92,7 +92,7 @@ fn run(file: &Path, options: app::Options) -> ExitCode {
 }
 
 /// One thread for all: the daemon's work is copying between two sockets, and a hop between threads
-/// costs more than a whole frame. Measured on two cores (docs/performance.md).
+/// costs about as much as a whole frame. The GPU machine's other cores belong to inference.
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
 }

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use causeway_transport::Hub;
 use causeway_wire::{InstanceId, Limits, RelayConfig};
 use tokio::io::AsyncReadExt as _;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
@@ -29,6 +29,10 @@ const CONNECTIONS_PER_LINK: u8 = 2;
 
 /// How often the store is asked whether it has changed; what the CLI does holds within 1 s.
 const STORE_POLL: Duration = Duration::from_millis(250);
+
+/// Connections that may wait to be accepted, count: a burst past it (the usual default is 128)
+/// costs each of them the second after which the kernel sends SYN again.
+const BACKLOG: u32 = 1024;
 
 /// After a failed accept (no file descriptors left) nothing is tried for this long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -52,8 +56,8 @@ pub(crate) async fn serve(config: Config, until_stdin_closes: bool) -> anyhow::R
     let ca = Ca::load(&config.ca).context("ca.directory")?;
     let callers_tls = config.tls.clone().map(|(cert, key)| CallersTls::load(cert, key)).transpose()?;
     let edges_tls = edges::acceptor(&ca, &config.name, config.edges).context("edges.name")?;
-    let callers_port = bind(config.callers, "callers.listen").await?;
-    let edges_port = bind(config.edges, "edges.listen").await?;
+    let callers_port = bind(config.callers, "callers.listen")?;
+    let edges_port = bind(config.edges, "edges.listen")?;
     say_listening(&callers_port, callers_tls.is_some(), &edges_port, &config).await?;
 
     let registry = Arc::new(Registry::default());
@@ -148,12 +152,20 @@ async fn drain(
     Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| {
+fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
+    listen(address).with_context(|| {
         format!(
             "cannot listen on {address}: end the program that has this port, or change `{key}` in the configuration"
         )
     })
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // As `TcpListener::bind` does: a restart must not wait for the last run's connections.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// One line that tells scripts (and quickstart) where the ports are.
