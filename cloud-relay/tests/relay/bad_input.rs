@@ -78,19 +78,20 @@ async fn only_one_good_credential_lets_in() {
 async fn a_revoked_or_expired_key_is_refused_within_a_second() {
     let relay = Relay::start();
     let key = relay.key(&[]).await;
-    let expiring = relay.key(&["--expires", "1s"]).await;
+    // Long enough for a busy machine to see it valid first.
+    let expiring = relay.key(&["--expires", "5s"]).await;
     let id = key.split('_').nth(1).unwrap();
     assert!(run(&["keys", "revoke", "--config", relay.config.to_str().unwrap(), id]).status.success());
     let begun = std::time::Instant::now();
-    for key in [&key, &expiring] {
+    for (key, limit) in [(&key, 2_500), (&expiring, 7_500)] {
         patiently(async {
             while relay.post("/api/chat", key, CHAT).await.status != 401 {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         })
         .await;
+        assert!(begun.elapsed() < Duration::from_millis(limit), "{:?}", begun.elapsed());
     }
-    assert!(begun.elapsed() < Duration::from_millis(2_500), "{:?}", begun.elapsed());
     assert!(relay.post("/api/chat", &key, CHAT).await.body.contains("revoked"));
     assert!(relay.post("/api/chat", &expiring, CHAT).await.body.contains("expired"));
 }
@@ -250,12 +251,14 @@ async fn half_a_body_is_an_error_for_its_sender_and_holds_nothing() {
     let relay = Relay::with(false, "[limits]\nstreams = 1");
     let key = relay.key(&[]).await;
     let whole = post("/api/chat", &key, CHAT, "connection: close\r\n");
-    let mut socket = relay.connect().await;
-    socket.write_all(&whole.as_bytes()[..whole.len() - 5]).await.unwrap();
-    // The one place is taken while the body is awaited.
-    patiently(async {
-        while relay.post("/api/chat", &key, CHAT).await.header("x-causeway-reason") != "saturated" {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+    // The one place is taken while the body is awaited; again if our asking was there first.
+    let mut socket = patiently(async {
+        loop {
+            let mut socket = relay.connect().await;
+            socket.write_all(&whole.as_bytes()[..whole.len() - 5]).await.unwrap();
+            if relay.post("/api/chat", &key, CHAT).await.header("x-causeway-reason") == "saturated" {
+                return socket;
+            }
         }
     })
     .await;
