@@ -47,9 +47,9 @@ enum Command {
         /// Only these parts
         #[arg(long, value_enum, value_delimiter = ',')]
         only: Vec<Part>,
-        /// Leave Causeway out
-        #[arg(long)]
-        without_causeway: bool,
+        /// Only these ways; ratios need all three
+        #[arg(long, value_enum, value_delimiter = ',')]
+        ways: Vec<Way>,
         /// Also write every round's figures here
         #[arg(long)]
         json: Option<PathBuf>,
@@ -74,10 +74,11 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error.into()),
     };
-    let Command::Compare { rounds, quick, only, without_causeway, json } = command;
+    let Command::Compare { rounds, quick, only, ways, json } = command;
     let sizes = if quick { Sizes::quick() } else { Sizes::full(rounds) };
     let parts = if only.is_empty() { PARTS.to_vec() } else { only };
-    match runtime.block_on(run(sizes, &parts, !without_causeway, quick, json)) {
+    let ways = if ways.is_empty() { Way::ALL.to_vec() } else { ways };
+    match runtime.block_on(run(sizes, &parts, &ways, quick, json)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }
@@ -88,17 +89,14 @@ fn failed(error: &anyhow::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-async fn run(sizes: Sizes, parts: &[Part], causeway: bool, quick: bool, json: Option<PathBuf>) -> anyhow::Result<()> {
+async fn run(sizes: Sizes, parts: &[Part], ways: &[Way], quick: bool, json: Option<PathBuf>) -> anyhow::Result<()> {
     let standin = scenario::stand_in().await?;
-    let mut ways = vec![Way::Direct];
-    if Pair::there() {
-        ways.push(Way::Haproxy);
-    } else {
+    let mut ways = ways.to_vec();
+    if ways.contains(&Way::Haproxy) && !Pair::there() {
         progress("no haproxy here (Debian: apt-get install haproxy): no ratios");
+        ways.retain(|way| *way != Way::Haproxy);
     }
-    if causeway {
-        ways.push(Way::Causeway);
-    }
+    let causeway = ways.contains(&Way::Causeway);
     let compared = [Part::Single, Part::Throughput, Part::Streams, Part::Cancel];
     let rounds = if parts.iter().any(|part| compared.contains(part)) {
         compare(&standin, sizes, parts, &ways).await?

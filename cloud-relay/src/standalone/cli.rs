@@ -21,6 +21,9 @@ use crate::standalone::{app, init};
 const USAGE: u8 = 64;
 const CONFIG: u8 = 78;
 
+/// Most threads that carry requests, count: far more than a relay's traffic of tokens needs.
+const MAX_WORKERS: usize = 8;
+
 /// Lets cloud applications use the models on your own GPU machines.
 #[derive(Parser)]
 #[command(name = "causeway-relay", version)]
@@ -177,11 +180,17 @@ fn serve(path: &Path, until_stdin_closes: bool) -> Result<ExitCode, Failure> {
         .from_env_lossy();
     // Set already if the process runs it twice, as tests do.
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers()).enable_all().build()?;
     let outcome = runtime.block_on(app::serve(config, until_stdin_closes));
     // A thread that still reads standard input must not hold up the end.
     runtime.shutdown_background();
     Ok(outcome?)
+}
+
+/// Threads that carry requests: half the cores. A message passes two tasks (the edge's connection
+/// and the caller's), and where cores are few a second thread is woken more often than it helps.
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).clamp(1, MAX_WORKERS))
 }
 
 fn keys(command: KeysCommand) -> Result<(), Failure> {

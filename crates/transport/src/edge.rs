@@ -11,10 +11,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use causeway_wire::{ConnId, EdgeConfig, Input, Link, Load, ModelInfo};
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use rand::SeedableRng;
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::{JoinError, JoinSet};
 
 use crate::shared::{Notice, Notices, Shared, now};
 use crate::stream::Incoming;
@@ -236,7 +235,7 @@ impl EdgeLink {
         self.seen.up.subscribe()
     }
 
-    async fn connection(&self, config: &EdgeLinkConfig, id: ConnId) {
+    async fn connection(self, config: Arc<EdgeLinkConfig>, id: ConnId) {
         match dial::dial(&config.url, config.tls.load_full()).await {
             // Shut down while it was dialled: nobody would close it any more.
             Ok(_) if self.seen.stopping.load(Ordering::Relaxed) => {}
@@ -259,22 +258,23 @@ impl EdgeLink {
     }
 }
 
-/// The one link task: dials, connections and timers.
+/// The link's task: timers, and a task for each connection, which end with it.
 async fn drive(link: EdgeLink, config: EdgeLinkConfig) {
-    let mut connections = FuturesUnordered::new();
+    let config = Arc::new(config);
+    let mut connections = JoinSet::new();
     let timers = link.shared.run_timers(|_, _| false);
     tokio::pin!(timers);
     loop {
         let wanted = link.shared.dial.notified();
         let dials = link.shared.with(|core, _| std::mem::take(&mut core.dials));
         for id in dials {
-            connections.push(link.connection(&config, id));
+            connections.spawn(link.clone().connection(Arc::clone(&config), id));
         }
         tokio::select! {
             biased;
             () = link.seen.stop.notified() => break,
             () = wanted => {}
-            Some(()) = connections.next(), if !connections.is_empty() => {}
+            Some(ended) = connections.join_next() => went_on(ended),
             () = &mut timers => break,
         }
     }
@@ -286,9 +286,22 @@ async fn drive(link: EdgeLink, config: EdgeLinkConfig) {
             }
         }
     });
-    let closing = async { while connections.next().await.is_some() {} };
+    let closing = async {
+        while let Some(ended) = connections.join_next().await {
+            went_on(ended);
+        }
+    };
     if tokio::time::timeout(causeway_wire::limits::CLOSE_TIMEOUT, closing).await.is_err() {
         tracing::debug!("the relay did not answer our close in time");
+    }
+}
+
+/// A connection's panic is the link's: nothing would tell the link that the connection is gone.
+fn went_on(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && let Ok(panic) = error.try_into_panic()
+    {
+        std::panic::resume_unwind(panic);
     }
 }
 

@@ -18,7 +18,8 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use crate::shared::{Conn, Shared};
+use crate::gather::Gather;
+use crate::shared::{Conn, Shared, now};
 
 /// Read buffer of a WebSocket, bytes: taken at once per socket, so small for many idle edges
 /// (tungstenite's default is 128 KiB).
@@ -82,7 +83,8 @@ where
     if let Some(text) = first {
         shared.with(|core, now| core.link.handle_input(now, Input::Message(id, &text)));
     }
-    let ended = poll_fn(|cx| turn(shared, id, &mut socket, cx)).await;
+    let mut gather = Gather::default();
+    let ended = poll_fn(|cx| turn(shared, id, &mut socket, &mut gather, cx)).await;
     shared.with(|core, now| {
         core.conns.remove(&id);
         core.link.handle_input(now, Input::Closed(id));
@@ -103,14 +105,22 @@ enum Ended {
     Wanted(u16, &'static str),
 }
 
-fn turn<S>(shared: &Shared, id: ConnId, socket: &mut WebSocketStream<S>, cx: &mut Context<'_>) -> Poll<Ended>
+fn turn<S>(
+    shared: &Shared,
+    id: ConnId,
+    socket: &mut WebSocketStream<S>,
+    gather: &mut Gather,
+    cx: &mut Context<'_>,
+) -> Poll<Ended>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let stirred = shared.take_stirred(id);
     let mut more_to_read = true;
+    let mut has_read = false;
     for _ in 0..READ_BUDGET {
         match read(shared, id, socket, cx) {
-            Poll::Ready(true) => {}
+            Poll::Ready(true) => has_read = true,
             Poll::Ready(false) => return Poll::Ready(Ended::Lost),
             Poll::Pending => {
                 more_to_read = false;
@@ -121,10 +131,18 @@ where
     if more_to_read {
         cx.waker().wake_by_ref();
     }
+    // What is queued before a close still goes, and at once.
+    let (wants, close) = shared.outlook(id);
+    if close.is_none() && wants && gather.waits(now(), has_read || stirred) {
+        shared.park(id, cx.waker());
+        cx.waker().wake_by_ref();
+        return Poll::Pending;
+    }
+    gather.wrote();
     if write(shared, id, socket, cx).is_err() {
         return Poll::Ready(Ended::Lost);
     }
-    match shared.peek(|core| core.conns.get(&id).and_then(|conn| conn.close)) {
+    match close {
         Some((code, reason)) => Poll::Ready(Ended::Wanted(code, reason)),
         None => Poll::Pending,
     }

@@ -5,7 +5,7 @@
 //! given back (the drive order of `causeway-wire`) and wakes afterwards, outside the lock.
 //! Absent: sockets (`pump.rs`), dialling (`dial.rs`).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 use std::time::Instant;
@@ -13,6 +13,7 @@ use std::time::Instant;
 use causeway_wire::{
     Code, ConnId, Down, Event, Failure, Head, Link, Load, ModelInfo, Open, Outcome, StreamEvent, StreamId,
 };
+use foldhash::HashMap;
 use tokio::sync::{Notify, mpsc};
 
 use crate::stream::{Incoming, RequestStream};
@@ -94,8 +95,8 @@ impl Shared {
         Arc::new_cyclic(|me| Self {
             core: Mutex::new(Core {
                 link,
-                slots: HashMap::new(),
-                conns: HashMap::new(),
+                slots: HashMap::default(),
+                conns: HashMap::default(),
                 dials: Vec::new(),
                 incoming,
                 notices: VecDeque::new(),
@@ -145,6 +146,17 @@ impl Shared {
             }
             text
         })
+    }
+
+    /// Whether the pump was woken by the link since it last left its waker.
+    pub(crate) fn take_stirred(&self, id: ConnId) -> bool {
+        self.lock().conns.get_mut(&id).is_some_and(|conn| conn.waker.is_none())
+    }
+
+    /// Whether the link has something to send on this connection, and whether it is to be closed.
+    pub(crate) fn outlook(&self, id: ConnId) -> (bool, Option<(u16, &'static str)>) {
+        let core = self.lock();
+        (core.link.wants_transmit(id), core.conns.get(&id).and_then(|conn| conn.close))
     }
 
     /// Leaves the waker of a pump whose socket takes nothing now.

@@ -188,6 +188,13 @@ async fn a_second_process_with_the_same_certificate_takes_over_and_the_first_say
     let relay = Relay::start().await;
     let (first, _first_incoming) = relay.edge(relay.address.port());
     let old = relay.link().await;
+    // A second connection of the first that came later would take the identity back.
+    patiently(async {
+        while first.status().connections < 2 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     let mut caller = open_stream(&old, b"");
     let (_second, mut incoming) = relay.edge(relay.address.port());
     let (_, end) = drain(&mut caller).await;

@@ -100,6 +100,12 @@ pub const MAX_SOCKETS: usize = 2 * MAX_CONNECTIONS as usize;
 /// because all of them are repeated when they are still needed.
 pub const CONTROL_QUEUE: usize = 4096;
 
+/// The last ack of a stream waits this long for another frame to go with: nobody waits for it, and
+/// alone it would cost both ends a system call and the peer a wake-up. Far below every timeout.
+pub const FINAL_ACK_DELAY: Duration = Duration::from_millis(10);
+/// So many last acks go without waiting, count: about 8 KiB.
+pub const FINAL_ACKS: usize = 64;
+
 /// Limits and timers that the relay states in `welcome`; they hold for a pair of instances.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {

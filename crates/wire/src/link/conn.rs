@@ -1,13 +1,16 @@
 //! One connection: its state, what waits to be sent on it, and its timers.
 //!
 //! Invariants: unsequenced replies are bounded and overtake everything; of pongs only the newest
-//! waits. Absent: what the state changes mean (`conns.rs`, `edge.rs`, `relay.rs`).
+//! waits; a stream's last ack waits for company, but not long. Absent: what the state changes mean
+//! (`conns.rs`, `edge.rs`, `relay.rs`).
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::liveness::Liveness;
-use crate::limits::{CLOSE_TIMEOUT, CONTROL_QUEUE, DIAL_TIMEOUT, HELLO_AGAIN, RETIRE_LOOK, WELCOME_TIMEOUT};
+use crate::limits::{
+    CLOSE_TIMEOUT, CONTROL_QUEUE, DIAL_TIMEOUT, FINAL_ACK_DELAY, FINAL_ACKS, HELLO_AGAIN, RETIRE_LOOK, WELCOME_TIMEOUT,
+};
 use crate::{ConnId, Frame, InstanceId, Limits, StreamId};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,6 +45,11 @@ pub(super) struct Conn {
     pub(super) streams: usize,
     pub(super) control: VecDeque<Frame>,
     pub(super) pong: Option<u64>,
+    /// Final acks: they go with the next frame, or by themselves at `final_at`.
+    pub(super) finals: VecDeque<Frame>,
+    pub(super) final_at: Option<Instant>,
+    /// A frame has gone since the queues were last empty.
+    pub(super) in_company: bool,
     /// Catalog and load.
     pub(super) bulk: VecDeque<Frame>,
     /// Streams with a control frame to send.
@@ -65,6 +73,9 @@ impl Conn {
             streams: 0,
             control: VecDeque::new(),
             pong: None,
+            finals: VecDeque::new(),
+            final_at: None,
+            in_company: false,
             bulk: VecDeque::new(),
             urgent: VecDeque::new(),
             ready: VecDeque::new(),
@@ -76,6 +87,27 @@ impl Conn {
             self.control.pop_front();
         }
         self.control.push_back(frame);
+    }
+
+    /// Queues the last ack of a stream: nobody waits for it, so it does not go alone. Returns
+    /// whether the connection's deadline came nearer.
+    pub(super) fn queue_final(&mut self, now: Instant, ack: Frame) -> bool {
+        self.finals.push_back(ack);
+        if self.finals.len() >= FINAL_ACKS {
+            self.release_finals();
+            return false;
+        }
+        let first = self.final_at.is_none();
+        self.final_at.get_or_insert(now + FINAL_ACK_DELAY);
+        first
+    }
+
+    /// Company or not, they go now.
+    pub(super) fn release_finals(&mut self) {
+        self.final_at = None;
+        for ack in std::mem::take(&mut self.finals) {
+            self.queue(ack);
+        }
     }
 
     /// Welcomed, and new frames may go on it.
@@ -114,9 +146,12 @@ impl Conn {
             }
             State::Live => {
                 let alive = self.liveness.deadline(limits, busy);
-                self.rotate_at.map_or(alive, |at| at.min(alive))
+                [self.rotate_at, self.final_at].into_iter().flatten().fold(alive, Instant::min)
             }
-            State::Retiring { until } => until.min(now + RETIRE_LOOK).min(self.liveness.deadline(limits, busy)),
+            State::Retiring { until } => {
+                let look = until.min(now + RETIRE_LOOK).min(self.liveness.deadline(limits, busy));
+                self.final_at.map_or(look, |at| at.min(look))
+            }
             State::Closing { until } => until,
         }
     }

@@ -274,6 +274,9 @@ impl Link {
             return;
         };
         let edge = matches!(self.end, End::Edge(_));
+        if conn.final_at.is_some_and(|at| at <= now) {
+            conn.release_finals();
+        }
         if conn.deadline(now, &self.limits, edge, self.table.busy > 0) > now
             && !matches!(conn.state, State::Retiring { .. })
         {
@@ -323,8 +326,20 @@ impl Link {
         }
     }
 
-    /// The next frame for this connection: unsequenced and control frames, then streams in turn.
+    /// The next frame for this connection: unsequenced and control frames, then streams in turn;
+    /// in their company the final acks, last.
     pub(super) fn next_frame(&mut self, now: Instant, id: ConnId) -> Option<Frame> {
+        let frame = self.next_urgent_frame(now, id);
+        let conn = self.conns.get_mut(&id)?;
+        if frame.is_none() && conn.in_company && conn.is_up() {
+            conn.release_finals();
+        }
+        let frame = frame.or_else(|| conn.control.pop_front());
+        conn.in_company = frame.is_some();
+        frame
+    }
+
+    fn next_urgent_frame(&mut self, now: Instant, id: ConnId) -> Option<Frame> {
         let conn = self.conns.get_mut(&id)?;
         if let Some(frame) = conn.control.pop_front() {
             if let Frame::Ping { token } = frame {

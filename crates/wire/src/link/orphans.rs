@@ -3,8 +3,10 @@
 //! Invariant: all of them together stay below 4 MiB and 4,096 frames; what does not fit is
 //! dropped, because its sender sends it again.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Instant;
+
+use foldhash::HashMap;
 
 use crate::limits::{ORPHAN_FRAMES, ORPHAN_HOLD, ORPHAN_POOL};
 use crate::{ConnId, Frame, StreamId};

@@ -147,6 +147,18 @@ impl Link {
         }
     }
 
+    /// Queues the last ack of a stream; see [`super::Conn::queue_final`].
+    fn reply_last(&mut self, now: Instant, id: ConnId, ack: Frame) {
+        match self.conns.get_mut(&id).filter(|conn| conn.is_up()) {
+            Some(conn) => {
+                if conn.queue_final(now, ack) {
+                    self.arm_conn(now, id);
+                }
+            }
+            None => self.reply(id, ack),
+        }
+    }
+
     /// What follows from any change to a stream: events, counts, timers, queues, its end.
     pub(super) fn touch(&mut self, now: Instant, id: StreamId) {
         let Some(entry) = self.table.streams.get_mut(&id) else {
@@ -227,7 +239,7 @@ impl Link {
                 if let Some(conn) = conn
                     && let Some(last @ Frame::Ack { .. }) = entry.stream.poll_control(now)
                 {
-                    self.reply(conn, last);
+                    self.reply_last(now, conn, last);
                 }
             }
             Gone::Lost { seq } => {

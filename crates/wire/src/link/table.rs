@@ -3,7 +3,7 @@
 //! Invariants: a stream is in a connection's queue at most once per kind (stale rows are skipped);
 //! the counts here and on the connections follow every change through `Link::touch`.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use super::orphans::Orphans;
 use super::tombs::Tombs;

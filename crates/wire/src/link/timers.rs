@@ -3,8 +3,10 @@
 //! Invariants: one row a key; a row may be early (its owner looks and arms it again) but never
 //! late. So a deadline that moves away, as one does with every receipt, costs nothing.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::time::Instant;
+
+use foldhash::HashMap;
 
 use crate::{ConnId, StreamId};
 

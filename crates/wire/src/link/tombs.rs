@@ -2,8 +2,10 @@
 //!
 //! Invariants: at most 65,536, each for twice the resume window; the oldest go first.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
+
+use foldhash::HashMap;
 
 use crate::limits::MAX_TOMBSTONES;
 use crate::{Code, Failure, StreamId};

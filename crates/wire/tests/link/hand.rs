@@ -26,6 +26,7 @@ pub(crate) struct Hand {
     pub(crate) incoming: usize,
     pub(crate) released: Vec<StreamId>,
     pub(crate) failed: Vec<(StreamId, Code)>,
+    pub(crate) cancelled: Vec<StreamId>,
     pub(crate) superseded: usize,
     pub(crate) catalogs: Vec<Vec<ModelInfo>>,
 }
@@ -43,6 +44,7 @@ impl Hand {
             incoming: 0,
             released: Vec::new(),
             failed: Vec::new(),
+            cancelled: Vec::new(),
             superseded: 0,
             catalogs: Vec::new(),
         };
@@ -208,6 +210,7 @@ impl Hand {
                 Event::Incoming(..) => self.incoming += 1,
                 Event::Released(id) => self.released.push(id),
                 Event::Stream(id, StreamEvent::Failed(failure)) => self.failed.push((id, failure.code)),
+                Event::Stream(id, StreamEvent::Cancelled(_)) => self.cancelled.push(id),
                 Event::Superseded => self.superseded += 1,
                 Event::Catalog(models) => self.catalogs.push(models),
                 Event::Up { .. } | Event::Down(_) | Event::Load(_) | Event::Rtt(_) | Event::Stream(..) => {}

@@ -15,5 +15,6 @@ mod world;
 mod hand;
 mod happy;
 mod rules;
+mod runs;
 mod sim;
 mod streams;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use causeway_wire::limits::{ORPHAN_POOL, TOTAL_BUFFER};
+use causeway_wire::limits::{FINAL_ACK_DELAY, ORPHAN_POOL, TOTAL_BUFFER};
 use causeway_wire::{
     Code, ConnId, DialFailure, Frame, Head, Input, Link, Load, ModelInfo, ModelLoad, OpenRefused, Scope, StreamId,
     encode,
@@ -283,6 +283,46 @@ fn control_overtakes_queued_data_and_streams_take_turns() {
     });
     let order: Vec<String> = order.take(8).collect();
     assert_eq!(order, ["pong", "ack", "0", "1", "2", "0", "1", "2"]);
+}
+
+/// A relay that was given a whole answer to each of these requests, and the answers taken.
+fn answered(calls: std::ops::Range<u64>) -> (Hand, ConnId) {
+    let mut hand = Hand::relay();
+    let conn = hand.up();
+    for call in calls {
+        let open = hand.open();
+        hand.link.open(hand.now, stream_id(call), open, Bytes::new(), true).unwrap();
+    }
+    hand.out(conn);
+    (hand, conn)
+}
+
+fn end_of(call: u64) -> Frame {
+    Frame::End { stream: stream_id(call), seq: 0, body: Bytes::new(), outcome: None, reply: None }
+}
+
+#[test]
+fn the_last_ack_of_a_stream_goes_with_the_next_frame() {
+    let (mut hand, conn) = answered(0..2);
+    hand.message(conn, &end_of(0));
+    assert!(!hand.link.wants_transmit(conn));
+    assert!(hand.out(conn).is_empty());
+    hand.link.cancel(hand.now, stream_id(1), "caller gone");
+    assert!(matches!(hand.out(conn)[..], [Frame::Cancel { .. }, Frame::Ack { next: 1, .. }]));
+}
+
+#[test]
+fn alone_the_last_ack_of_a_stream_waits_ten_milliseconds() {
+    let (mut hand, conn) = answered(0..1);
+    hand.message(conn, &end_of(0));
+    let begun = hand.now;
+    let mut acks = Vec::new();
+    hand.run_for(Duration::from_secs(1), conn, |now, frame| {
+        if let Frame::Ack { stream, .. } = frame {
+            acks.push((now - begun, stream));
+        }
+    });
+    assert_eq!(acks, [(FINAL_ACK_DELAY, stream_id(0))]);
 }
 
 #[test]

@@ -13,22 +13,6 @@ use crate::{Frame, Headers};
 /// Room for a header without text of the application's, bytes: saves growing the message.
 const SMALL_HEADER: usize = 192;
 
-/// Writes JSON into a `String`: serde_json writes whole UTF-8 pieces.
-struct Text<'a>(&'a mut String);
-
-impl std::io::Write for Text<'_> {
-    fn write(&mut self, piece: &[u8]) -> std::io::Result<usize> {
-        let text =
-            std::str::from_utf8(piece).map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidData, error))?;
-        self.0.push_str(text);
-        Ok(piece.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 /// A body ready to be written: as it is where it is UTF-8, otherwise as base64.
 enum Body<'a> {
     None,
@@ -58,11 +42,14 @@ impl<'a> Body<'a> {
     }
 }
 
-fn write<T: Serialize>(kind: &'static str, rest: T, extra: usize, body: &Body<'_>) -> String {
-    let mut message = String::with_capacity(SMALL_HEADER + extra + body.room());
-    // Writing to a String cannot fail, and no header type has a key or number that JSON lacks.
-    let written = serde_json::to_writer(Text(&mut message), &Tagged { kind, rest });
-    debug_assert!(written.is_ok(), "{kind} header: {written:?}");
+/// A header that carries its type, then the body.
+fn write<T: Serialize>(header: &T, extra: usize, body: &Body<'_>) -> String {
+    let mut message = Vec::with_capacity(SMALL_HEADER + extra + body.room());
+    // Writing to memory cannot fail, no header type has a key or number that JSON lacks, and JSON
+    // is UTF-8.
+    let written = serde_json::to_writer(&mut message, header);
+    debug_assert!(written.is_ok(), "header: {written:?}");
+    let mut message = String::from_utf8(message).unwrap_or_default();
     match body {
         Body::None => {}
         Body::Plain(text) => {
@@ -77,8 +64,9 @@ fn write<T: Serialize>(kind: &'static str, rest: T, extra: usize, body: &Body<'_
     message
 }
 
+/// A header whose type is written here, without a body.
 fn bare<T: Serialize>(kind: &'static str, rest: T, extra: usize) -> String {
-    write(kind, rest, extra, &Body::None)
+    write(&Tagged { kind, rest }, extra, &Body::None)
 }
 
 /// The text of a frame. [`Frame::Unknown`] is written as an optional frame that peers ignore.
@@ -92,24 +80,24 @@ pub fn encode(frame: &Frame) -> String {
             let body = Body::of(body);
             let (stream, fin, b64, request) = (*stream, *fin, body.is_base64(), &**open);
             let room = headers_room(&open.headers) + open.path.len() + 384;
-            write("open", OpenHeader { stream, fin, b64, request }, room, &body)
+            write(&OpenHeader { stream, fin, b64, request }, room, &body)
         }
         Frame::Head { stream, head, body, reply } => {
             let body = Body::of(body);
             let (stream, status, b64, reply) = (*stream, head.status, body.is_base64(), reply.as_deref());
             let rest = HeadHeader { stream, status, headers: &head.headers, b64, reply };
-            write("head", rest, headers_room(&head.headers), &body)
+            write(&rest, headers_room(&head.headers), &body)
         }
         Frame::Data { stream, seq, body, reply } => {
             let body = Body::of(body);
             let (stream, seq, b64, reply) = (*stream, *seq, body.is_base64(), reply.as_deref());
-            write("data", DataHeader { stream, seq, b64, reply }, 0, &body)
+            write(&DataHeader { stream, seq, b64, reply }, 0, &body)
         }
         Frame::End { stream, seq, body, outcome, reply } => {
             let body = Body::of(body);
             let (stream, seq, b64, reply) = (*stream, *seq, body.is_base64(), reply.as_deref());
             let outcome = outcome.as_deref();
-            write("end", EndHeader { stream, seq, b64, outcome, reply }, 160, &body)
+            write(&EndHeader { stream, seq, b64, outcome, reply }, 160, &body)
         }
         Frame::Fail { stream, seq, failure, reply } => {
             let (stream, seq, reply) = (*stream, *seq, reply.as_deref());
@@ -118,7 +106,7 @@ pub fn encode(frame: &Frame) -> String {
         Frame::Ack { stream, next, limit, miss, reply } => {
             let (stream, next, limit, reply) = (*stream, *next, *limit, reply.as_deref());
             let miss = (!miss.is_empty()).then_some(miss);
-            bare("ack", AckHeader { stream, next, limit, miss, reply }, 0)
+            write(&AckHeader { stream, next, limit, miss, reply }, 0, &Body::None)
         }
         Frame::Probe { stream, reply } => bare("probe", ProbeHeader { stream: *stream, reply: reply.as_deref() }, 0),
         Frame::Cancel { stream, reason } => bare("cancel", CancelHeader { stream: *stream, reason }, reason.len()),
@@ -131,12 +119,13 @@ pub fn encode(frame: &Frame) -> String {
 fn encode_link(frame: &Frame) -> String {
     match frame {
         Frame::Catalog { rev, part, of, body } => {
-            write("catalog", CatalogHeader { rev: *rev, part: *part, of: *of }, 0, &Body::of(body))
+            let rest = CatalogHeader { rev: *rev, part: *part, of: *of };
+            write(&Tagged { kind: "catalog", rest }, 0, &Body::of(body))
         }
         Frame::Load { rev, load } => {
             // The list of models can outgrow a header, so it is the body.
             let body = serde_json::to_string(load).unwrap_or_default();
-            write("load", RevHeader { rev: *rev }, 0, &Body::Plain(&body))
+            write(&Tagged { kind: "load", rest: RevHeader { rev: *rev } }, 0, &Body::Plain(&body))
         }
         Frame::Goaway { scope, reason, reconnect_in_ms } => {
             let (scope, reconnect_in_ms) = (*scope, *reconnect_in_ms);
