@@ -159,6 +159,23 @@ impl Shared {
         (core.link.wants_transmit(id), core.conns.get(&id).and_then(|conn| conn.close))
     }
 
+    /// Leaves the waker of a stream's holder if there is nothing for it to receive.
+    pub(crate) fn park_receiver(&self, id: StreamId, waker: &Waker) -> bool {
+        let mut core = self.lock();
+        let has_data = core.link.has_data(id);
+        let Some(slot) = core.slots.get_mut(&id) else {
+            return true;
+        };
+        if has_data || slot.head.is_some() || slot.body_end || slot.terminal.is_some() {
+            return false;
+        }
+        match &mut slot.receiver {
+            Some(left) => left.clone_from(waker),
+            None => slot.receiver = Some(waker.clone()),
+        }
+        true
+    }
+
     /// Leaves the waker of a pump whose socket takes nothing now.
     pub(crate) fn park(&self, id: ConnId, waker: &Waker) {
         if let Some(conn) = self.lock().conns.get_mut(&id) {

@@ -67,6 +67,10 @@ impl RequestStream {
             return Poll::Pending;
         };
         let id = self.id;
+        // Most looks find nothing: they change nothing, so nothing has to be settled after them.
+        if shared.park_receiver(id, cx.waker()) {
+            return Poll::Pending;
+        }
         shared.with(|core, now| {
             let Some(slot) = core.slots.get_mut(&id) else {
                 return Poll::Pending;

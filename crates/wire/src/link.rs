@@ -238,6 +238,12 @@ impl Link {
         self.with(now, id, |stream| stream.recv(now)).flatten()
     }
 
+    /// Whether `recv` would give something.
+    #[must_use]
+    pub fn has_data(&self, id: StreamId) -> bool {
+        self.table.streams.get(&id).is_some_and(|entry| entry.stream.has_data())
+    }
+
     /// The application is gone: an unfinished stream is cancelled (relay) or failed `internal`
     /// (edge), undelivered bytes are dropped. No more [`Event::Stream`] follows, one
     /// [`Event::Released`] does.

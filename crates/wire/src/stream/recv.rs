@@ -201,6 +201,11 @@ impl RecvHalf {
         Some(body)
     }
 
+    /// Delivered bytes wait to be taken.
+    pub(super) fn has_data(&self) -> bool {
+        !self.inbox.is_empty()
+    }
+
     fn ack_for_limit(&mut self) {
         if !self.ended && self.limit() - self.advertised >= self.window / 2 {
             self.ack_now = true;

@@ -153,6 +153,12 @@ impl Stream {
         body
     }
 
+    /// Whether `recv` would give something.
+    #[must_use]
+    pub fn has_data(&self) -> bool {
+        self.recv.has_data()
+    }
+
     /// The application is gone: no more events, and an unfinished stream is ended.
     pub fn release(&mut self, now: Instant) {
         self.muted = true;
