@@ -66,7 +66,6 @@ impl Key {
 }
 
 /// A new key's text for its owner, and what is stored of it.
-#[derive(Debug)]
 pub struct NewKey {
     /// Public part.
     pub id: String,
@@ -191,10 +190,10 @@ impl FailureLimiter {
     }
 }
 
-/// One caller can have a whole IPv6 /64.
+/// One caller can have a whole IPv6 /64. An IPv4 caller of a port that takes both comes as IPv6.
 fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
+    match address.to_canonical() {
+        IpAddr::V4(four) => IpAddr::V4(four),
         IpAddr::V6(six) => IpAddr::V6((six.to_bits() & !u128::from(u64::MAX)).into()),
     }
 }
@@ -276,6 +275,9 @@ mod tests {
         }
         assert!(limiter.failed(address, now).is_some());
         assert_eq!(limiter.failed(IpAddr::from([192, 0, 2, 2]), now), None);
+        let mapped = |last| IpAddr::V6(std::net::Ipv4Addr::new(192, 0, 2, last).to_ipv6_mapped());
+        assert!(limiter.failed(mapped(1), now).is_some(), "the same caller through a port that takes both");
+        assert_eq!(limiter.failed(mapped(3), now), None, "callers do not share one bucket");
         assert_eq!(limiter.failed(address, now + FAILURE_REFILL), None);
     }
 

@@ -57,7 +57,13 @@ impl Refusal {
     /// Whether the same request may succeed later.
     #[must_use]
     pub fn curable(&self) -> bool {
-        self.code.curable_by_retry() && !matches!(self.status, 405 | 414 | 415 | 431)
+        match (self.code, self.status) {
+            // Somebody did not want the answer: an SDK must not ask for it again.
+            (Code::Cancelled, _) => false,
+            // The caller's own connection was slow.
+            (_, 408) => true,
+            (code, status) => code.curable_by_retry() && !matches!(status, 405 | 414 | 415 | 431),
+        }
     }
 
     /// Headers beside `content-type`.
@@ -139,10 +145,12 @@ mod tests {
         let offline = Refusal::new(Code::EdgeOffline, "m").headers();
         assert!(offline.contains(&("retry-after", "5".to_owned())));
         assert!(!offline.iter().any(|(name, _)| *name == "x-should-retry"));
+        assert!(Refusal::invalid("m").with_status(408).curable());
         for refusal in [
             Refusal::new(Code::ForbiddenModel, "m"),
             Refusal::invalid("m").with_status(415),
             Refusal::new(Code::TooLarge, "m"),
+            Refusal::new(Code::Cancelled, "m"),
         ] {
             assert!(refusal.headers().contains(&("x-should-retry", "false".to_owned())));
         }

@@ -74,6 +74,8 @@ pub struct Exchange {
     shape: Shape,
     phase: Phase,
     tried: Vec<String>,
+    /// Edges that were sent the request, count. One that took no stream has not seen it.
+    asked: usize,
     /// Why the last edge did not answer, for when there is no other.
     last: Option<Refusal>,
     tail: StreamTail,
@@ -91,6 +93,7 @@ impl Exchange {
             shape,
             phase: Phase::Choosing,
             tried: Vec::new(),
+            asked: 0,
             last: None,
             tail: StreamTail::default(),
             outcome: None,
@@ -123,6 +126,7 @@ impl Exchange {
             // Choosing an edge.
             (Phase::Choosing, Event::Opened(edge)) => {
                 self.tried.push(edge);
+                self.asked += 1;
                 self.phase = Phase::Waiting;
                 Command::Wait
             }
@@ -178,7 +182,7 @@ impl Exchange {
     }
 
     fn next_edge(&mut self, refusal: Refusal, retryable: bool) -> Command {
-        if !retryable || self.tried.len() >= MAX_ATTEMPTS {
+        if !retryable || self.asked >= MAX_ATTEMPTS {
             return self.refuse(refusal);
         }
         self.phase = Phase::Choosing;

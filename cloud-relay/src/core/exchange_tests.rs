@@ -70,7 +70,15 @@ fn a_failure_that_may_have_run_is_not_tried_again() {
 #[test]
 fn a_link_that_takes_no_stream_is_left_for_another_but_a_request_too_large_is_not() {
     let mut first = exchange();
-    assert_eq!(first.on(Event::OpenRefused("a".to_owned(), OpenRefused::Full)), Command::Open);
+    // None of these has seen the request: the one retry is still to come.
+    for edge in ["a", "b", "c"] {
+        assert_eq!(first.on(Event::OpenRefused(edge.to_owned(), OpenRefused::Full)), Command::Open);
+    }
+    for (edge, asked_again) in [("d", true), ("e", false)] {
+        first.on(Event::Opened(edge.to_owned()));
+        let draining = Failure::new(Code::Draining, "did not run").retryable();
+        assert_eq!(first.on(Event::Failed(draining)) == Command::Open, asked_again, "{edge}");
+    }
     let mut second = exchange();
     let refused = Event::OpenRefused("a".to_owned(), OpenRefused::HeadersTooLong);
     assert!(matches!(second.on(refused), Command::Refuse(refusal) if refusal.status == 431));

@@ -22,7 +22,8 @@ enum At {
     Chunk(u64),
     /// In the trailer after the last chunk.
     Trailer,
-    /// Not understood: hyper refuses it or closes.
+    /// Not understood. hyper may understand it, and so may what stands before this relay, in another
+    /// way: whatever follows on this connection is refused.
     Lost,
 }
 
@@ -80,7 +81,12 @@ impl Framing {
     /// A head has begun and is not whole yet.
     #[must_use]
     pub fn in_head(&self) -> bool {
-        matches!(self.at, At::Head) && (self.begun || self.length > 0)
+        match self.at {
+            At::Head => self.begun || self.length > 0,
+            // What follows is never whole, so that its time runs.
+            At::Lost => true,
+            At::Body(_) | At::ChunkSize | At::Chunk(_) | At::Trailer => false,
+        }
     }
 
     fn feed_line<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
@@ -94,12 +100,15 @@ impl Framing {
         };
         let line = std::mem::take(&mut self.line);
         let text = line.strip_suffix(b"\r").unwrap_or(&line);
-        self.length = 0;
+        let is_cut = std::mem::take(&mut self.length) > MAX_LINE;
         match self.at {
-            At::Head => self.head_line(text),
-            At::ChunkSize => self.at = chunk(text),
+            At::Head => self.head_line(text, is_cut),
+            At::ChunkSize => self.at = if is_cut { At::Lost } else { chunk(text) },
             At::Trailer if text.is_empty() => self.at = At::Head,
             At::Trailer | At::Body(_) | At::Chunk(_) | At::Lost => {}
+        }
+        if matches!(self.at, At::Lost) {
+            self.ambiguous.get_or_insert(self.heads);
         }
         // The buffer is kept for the next line.
         self.line = line;
@@ -107,7 +116,7 @@ impl Framing {
         bytes.get(end + 1..).unwrap_or_default()
     }
 
-    fn head_line(&mut self, line: &[u8]) {
+    fn head_line(&mut self, line: &[u8], is_cut: bool) {
         if line.is_empty() {
             // Blank lines before a request line mean nothing.
             if self.begun {
@@ -123,10 +132,15 @@ impl Framing {
         };
         let (name, value) = line.split_at(colon);
         let value = value.get(1..).unwrap_or_default().trim_ascii();
-        if name.trim_ascii().eq_ignore_ascii_case(b"content-length") {
+        let is_length = name.trim_ascii().eq_ignore_ascii_case(b"content-length");
+        let is_coding = name.trim_ascii().eq_ignore_ascii_case(b"transfer-encoding");
+        if is_cut && (is_length || is_coding) {
+            // Blanks enough before the value hide it from here and not from hyper.
+            self.at = At::Lost;
+        } else if is_length {
             self.lengths += 1;
             self.length_value = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
-        } else if name.trim_ascii().eq_ignore_ascii_case(b"transfer-encoding") {
+        } else if is_coding {
             self.chunked = true;
         }
     }
@@ -139,7 +153,10 @@ impl Framing {
             (true, ..) => At::ChunkSize,
             (false, 0, _) | (false, _, Some(0)) => At::Head,
             (false, _, Some(length)) => At::Body(length),
-            (false, _, None) => At::Lost,
+            (false, _, None) => {
+                self.ambiguous.get_or_insert(self.heads);
+                At::Lost
+            }
         };
         self.heads += 1;
         self.begun = false;
@@ -192,6 +209,26 @@ mod tests {
                 assert_eq!(framing.ambiguous(), Some(0), "{head} in pieces of {piece}");
             }
         }
+    }
+
+    #[test]
+    fn what_blanks_or_zeros_hide_from_the_watcher_is_refused_with_all_that_follows() {
+        let blanks = " ".repeat(130);
+        let zeros = "0".repeat(130);
+        for (text, refused_from) in [
+            (format!("GET / HTTP/1.1\r\nhost: a\r\ncontent-length:{blanks}0\r\n\r\n"), 0),
+            (format!("POST / HTTP/1.1\r\nTransfer-Encoding:{blanks}chunked\r\n\r\n"), 0),
+            (format!("POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n{zeros}5\r\n12345\r\n0\r\n\r\n"), 1),
+            ("POST / HTTP/1.1\r\ncontent-length: 1x\r\n\r\n".to_owned(), 0),
+        ] {
+            for piece in [1, 100, 4096] {
+                let framing = fed(&text, piece);
+                assert_eq!(framing.ambiguous(), Some(refused_from), "{text:?}");
+                assert!(framing.in_head(), "the time of what follows must run: {text:?}");
+            }
+        }
+        let long = format!("GET / HTTP/1.1\r\nx-trace: {}\r\n\r\n", "a".repeat(500));
+        assert_eq!(fed(&long, 7).ambiguous(), None);
     }
 
     #[test]

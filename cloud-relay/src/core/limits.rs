@@ -27,6 +27,10 @@ pub const IDLE_TIME: Duration = Duration::from_secs(120);
 /// Longest silence within a caller's body.
 pub const BODY_IDLE: Duration = Duration::from_secs(30);
 
+/// Longest time for a caller's whole body: 32 MiB over 1 Mbit/s. Without it a byte now and then
+/// would hold a place for ever.
+pub const BODY_TIME: Duration = Duration::from_secs(300);
+
 /// A caller that takes no byte for this long loses its request.
 pub const WRITE_STALL: Duration = Duration::from_secs(60);
 
@@ -51,7 +55,7 @@ pub const MAX_DEADLINE: Duration = Duration::from_secs(30 * 60);
 /// Longest `x-request-id`, bytes.
 pub const MAX_REQUEST_ID: usize = 128;
 
-/// Edges tried for one request, count: the first and one more.
+/// Edges that are sent one request, count: the first and one more.
 pub const MAX_ATTEMPTS: usize = 2;
 
 /// An edge whose last answer is older than this does not count as reachable: a ping after 15 s of
@@ -66,6 +70,9 @@ pub const FAILURE_REFILL: Duration = Duration::from_secs(1);
 
 /// Addresses watched at once, count (about 64 bytes each).
 pub const WATCHED_ADDRESSES: usize = 16_384;
+
+/// Wait for the last lines of the access log to be taken: nobody may read them.
+pub const LOG_TIME: Duration = Duration::from_secs(1);
 
 /// Running streams finish within this time on shutdown.
 pub const DRAIN_TIME: Duration = Duration::from_secs(120);

@@ -10,6 +10,10 @@ use causeway_wire::{Code, InstanceId, Load, ModelInfo};
 
 use crate::core::errors::Refusal;
 
+/// How long an answer takes where no edge has given one yet: a short chat. Only its being more than
+/// nothing matters, so that requests spread.
+const UNKNOWN_ANSWER: Duration = Duration::from_secs(1);
+
 /// What the relay knows of its edges.
 #[derive(Debug)]
 pub struct Directory<H> {
@@ -54,8 +58,10 @@ impl Model {
         since.max(self.own)
     }
 
-    fn wait(&self) -> Duration {
-        predicted_wait(self.in_flight(), self.slots, self.answer)
+    /// `unknown`: how long an answer takes where this edge has not given one yet.
+    fn wait(&self, unknown: Duration) -> Duration {
+        let answer = if self.answer.is_zero() { unknown } else { self.answer };
+        predicted_wait(self.in_flight(), self.slots, answer)
     }
 }
 
@@ -173,10 +179,13 @@ impl<H: Clone> Directory<H> {
             [only] => only.0.clone(),
             many => {
                 let (first, second) = two_of(many.len(), random);
+                // An edge without an answer yet must not look faster than all others for ever.
+                let slowest = many.iter().map(|(_, edge)| load(edge).answer).max().unwrap_or_default();
+                let unknown = slowest.max(UNKNOWN_ANSWER);
                 let key = |index: usize| {
                     many.get(index).map(|(_, edge)| {
                         let model = load(edge);
-                        (model.wait(), model.in_flight())
+                        (model.wait(unknown), model.in_flight())
                     })
                 };
                 let index = if key(second) < key(first) { second } else { first };
@@ -192,8 +201,15 @@ impl<H: Clone> Directory<H> {
 
     /// A request that [`Self::choose`] counted is over.
     pub fn ended(&mut self, edge: &str, instance: InstanceId, model: &ModelName) {
-        if let Some(model) = self.known(edge, instance).and_then(|edge| edge.models.get_mut(model)) {
-            model.own = model.own.saturating_sub(1);
+        let Some(edge) = self.known(edge, instance) else {
+            return;
+        };
+        if let Some(entry) = edge.models.get_mut(model) {
+            entry.own = entry.own.saturating_sub(1);
+            // Names come from callers: what no catalog has is not remembered.
+            if entry.own == 0 && !entry.offered {
+                edge.models.remove(model);
+            }
         }
     }
 

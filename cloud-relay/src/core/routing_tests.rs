@@ -135,3 +135,24 @@ fn two_choices_are_different_and_cover_all_pairs() {
         assert_eq!(seen.len(), count * (count - 1));
     }
 }
+
+#[test]
+fn an_edge_that_has_not_answered_yet_does_not_take_everything() {
+    let mut directory = two_edges();
+    directory.load("b", FIRST, &busy("m", 1, 10_000));
+    let chosen: Vec<String> = (0..40).map(|random| choose(&mut directory, "m", random).unwrap()).collect();
+    let at_b = chosen.iter().filter(|edge| *edge == "b").count();
+    assert!((10..30).contains(&at_b), "{at_b} of 40 went to the edge whose answer time is known");
+}
+
+#[test]
+fn names_that_no_catalog_has_are_forgotten_with_their_requests() {
+    let mut directory: Directory<u8> = Directory::default();
+    directory.up("a", FIRST, 0);
+    for number in 0..100 {
+        let name = format!("invented-{number}");
+        assert_eq!(choose(&mut directory, &name, 0), Ok("a".to_owned()));
+        directory.ended("a", FIRST, &model(&name));
+    }
+    assert!(directory.edges["a"].models.is_empty());
+}

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::ca::Ca;
-use crate::core::limits::{DRAIN_TIME, MAX_CALLERS, MAX_HANDSHAKES};
+use crate::core::limits::{DRAIN_TIME, LOG_TIME, MAX_CALLERS, MAX_HANDSHAKES};
 use crate::standalone::callers_tls::CallersTls;
 use crate::standalone::config::Config;
 use crate::standalone::keys::{Keys, Watched};
@@ -97,7 +97,9 @@ pub(crate) async fn serve(config: Config, until_stdin_closes: bool) -> anyhow::R
         Some(ended) = vital.join_next() => Err(anyhow::anyhow!("{} ended: {ended:?}", ended.as_ref().unwrap_or(&"a vital task"))),
         Some(ended) = accept_task.join_next() => Err(anyhow::anyhow!("the callers' listener ended: {ended:?}")),
     };
-    relay.log.flush().await;
+    if tokio::time::timeout(LOG_TIME, relay.log.flush()).await.is_err() {
+        tracing::warn!("standard output takes no more lines; the last of the access log are lost");
+    }
     outcome
 }
 

@@ -8,10 +8,10 @@ use causeway_wire::Code;
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use crate::core::errors::Refusal;
-use crate::core::limits::BODY_IDLE;
+use crate::core::limits::{BODY_IDLE, BODY_TIME};
 
 /// Memory of all buffered bodies.
 pub(crate) struct Pool {
@@ -59,7 +59,7 @@ impl Drop for Lease {
 ///
 /// # Errors
 ///
-/// 413, 503 (the pool is empty), 408 (silence), 400 (it ended midway).
+/// 413, 503 (the pool is empty), 408 (silence, or too slow), 400 (it ended midway).
 pub(crate) async fn read(mut body: Incoming, limit: u64, pool: &Arc<Pool>) -> Result<Buffered, Refusal> {
     let too_large = || {
         let message = format!("the body is longer than {} MiB", limit / (1024 * 1024));
@@ -68,13 +68,17 @@ pub(crate) async fn read(mut body: Incoming, limit: u64, pool: &Arc<Pool>) -> Re
     if body.size_hint().lower() > limit {
         return Err(too_large());
     }
+    let end = Instant::now() + BODY_TIME;
     let mut lease = Lease { pool: Arc::clone(pool), bytes: 0 };
     let mut first = Bytes::new();
     let mut rest: Option<BytesMut> = None;
     loop {
         // Nearly every body is there at once: then no timer is armed.
-        let Ok(frame) = timeout(BODY_IDLE, body.frame()).await else {
-            let message = format!("the body stopped arriving for {} s", BODY_IDLE.as_secs());
+        let Ok(frame) = timeout_at(end.min(Instant::now() + BODY_IDLE), body.frame()).await else {
+            let message = match Instant::now() >= end {
+                true => format!("the body was not whole after {} s; send it faster", BODY_TIME.as_secs()),
+                false => format!("the body stopped arriving for {} s", BODY_IDLE.as_secs()),
+            };
             return Err(Refusal::invalid(message).with_status(408));
         };
         let data = match frame {
@@ -99,4 +103,55 @@ pub(crate) async fn read(mut body: Incoming, limit: u64, pool: &Arc<Pool>) -> Re
     }
     let bytes = rest.map_or(first, BytesMut::freeze);
     Ok(Buffered { bytes, _lease: lease })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::time::Duration;
+
+    use http_body_util::Empty;
+    use hyper::service::service_fn;
+    use hyper::{Request, Response};
+    use hyper_util::rt::TokioIo;
+    use tokio::io::{AsyncWriteExt as _, duplex};
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    /// Sends a byte of the body each `every` and says how it was refused, and after how long.
+    async fn dripped(every: Duration) -> (Refusal, Duration) {
+        let (mut caller, relay) = duplex(4096);
+        let (sender, mut refused) = mpsc::channel(1);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let sender = sender.clone();
+            async move {
+                if let Err(refusal) = read(request.into_body(), 1000, &Pool::new(1000)).await {
+                    let _ = sender.send(refusal).await;
+                }
+                Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+            }
+        });
+        tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(relay), service));
+        let begun = Instant::now();
+        caller.write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\n").await.unwrap();
+        loop {
+            tokio::select! {
+                Some(refusal) = refused.recv() => return (refusal, begun.elapsed()),
+                () = tokio::time::sleep(every) => caller.write_all(b"x").await.unwrap(),
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_stops_is_refused_after_thirty_seconds() {
+        let (refusal, after) = dripped(Duration::from_secs(31)).await;
+        assert_eq!((refusal.status, after.as_secs()), (408, 30), "{}", refusal.message);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_drips_for_ever_is_refused_after_five_minutes() {
+        let (refusal, after) = dripped(Duration::from_secs(7)).await;
+        assert_eq!((refusal.status, after.as_secs()), (408, 300), "{}", refusal.message);
+    }
 }

@@ -47,7 +47,11 @@ impl Config {
         let (callers, tls) = root.section("callers", |section| callers(section, directory)).unwrap_or_default();
         let (edges, name) = root
             .section("edges", |section| {
-                (section.address("listen"), section.string("name").filter(|name| !name.is_empty()))
+                let name = section.string("name");
+                if name.as_deref() == Some("") {
+                    section.fault("name", "", "the name or address under which edges reach this relay");
+                }
+                (section.address("listen"), name)
             })
             .unwrap_or_default();
         let ca = root.section("ca", |section| section.path("directory", directory)).flatten();

@@ -78,3 +78,9 @@ fn tls_needs_both_files() {
     let both = text.replace("[edges]", "tls-key = \"b\"\n[edges]").replace("127.0.0.1:0", "0.0.0.0:8443");
     assert!(parse(&both).unwrap().tls.is_some());
 }
+
+#[test]
+fn an_empty_name_of_the_relay_is_a_fault_with_a_text() {
+    let fault = parse(&GOOD.replace("relay.example.com", "")).unwrap_err();
+    assert!(fault.contains("edges.name") && fault.contains("edges reach this relay"), "{fault:?}");
+}

@@ -57,12 +57,9 @@ impl Running {
 
     /// Takes a place, if fewer than `most` are taken.
     pub(crate) fn take(self: &Arc<Self>, most: usize) -> Option<Slot> {
-        if self.count.fetch_add(1, Ordering::AcqRel) >= most {
-            // Undone without a word to whoever waits for idleness: nothing has ended.
-            self.count.fetch_sub(1, Ordering::AcqRel);
-            return None;
-        }
-        Some(Slot { running: Arc::clone(self) })
+        let one_more = |count| (count < most).then_some(count + 1);
+        let taken = self.count.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more);
+        taken.ok().map(|_| Slot { running: Arc::clone(self) })
     }
 
     /// Requests in flight, count.
