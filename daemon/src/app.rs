@@ -264,12 +264,13 @@ impl App {
                         break;
                     }
                 },
+                // What was opened before the relay heard of the drain still runs, so it is taken
+                // before an empty set of requests ends the drain.
+                Some(incoming) = self.incoming.recv() => self.take(incoming),
                 done = self.requests.join_next() => match done {
                     Some(done) => self.request_ended(&done),
                     None => break,
                 },
-                // What was opened before the relay heard of the drain still runs.
-                Some(incoming) = self.incoming.recv() => self.take(incoming),
                 () = sleep_until(end) => {
                     tracing::warn!(cut = self.requests.len(), "the grace time is over");
                     break;
@@ -278,7 +279,7 @@ impl App {
         }
         self.requests.abort_all();
         if ended == Ended::Drained {
-            self.deliver().await;
+            self.deliver(end).await;
         }
         self.link.shutdown();
         let closed =
@@ -290,16 +291,20 @@ impl App {
         Ok(ended)
     }
 
-    /// Waits until the relay has acknowledged every last frame.
-    async fn deliver(&self) {
-        let delivered = async {
-            let mut look = interval(Duration::from_millis(10));
-            while self.link.status().streams > 0 {
-                look.tick().await;
+    /// Waits until the relay has acknowledged every last frame: an answer that Ollama has ended may
+    /// still wait for a caller who reads slowly. Without a connection for [`DELIVERY`] it gives up.
+    async fn deliver(&self, end: Instant) {
+        let mut look = interval(Duration::from_millis(10));
+        let mut linked = Instant::now();
+        while self.link.undelivered() > 0 {
+            let now = look.tick().await;
+            if self.link.status().connections > 0 {
+                linked = now;
             }
-        };
-        if timeout(DELIVERY, delivered).await.is_err() {
-            tracing::warn!("the relay did not acknowledge all answers in time");
+            if now >= end || now >= linked + DELIVERY {
+                tracing::warn!(answers = self.link.undelivered(), "the relay did not acknowledge all answers in time");
+                return;
+            }
         }
     }
 }

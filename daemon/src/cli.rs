@@ -81,7 +81,12 @@ fn run(file: &Path, options: app::Options) -> ExitCode {
             return ExitCode::from(CONFIG);
         }
     };
-    let ended = runtime().and_then(|runtime| runtime.block_on(app::run(config, identity, options)));
+    let ended = runtime().and_then(|runtime| {
+        let ended = runtime.block_on(app::run(config, identity, options));
+        // A lookup that waits for a dead name server must not hold up the end.
+        runtime.shutdown_background();
+        ended
+    });
     match ended {
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {

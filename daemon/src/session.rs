@@ -122,6 +122,8 @@ pub(crate) struct Session {
     tap: Tap,
     /// The answer streams, so that it needs a terminal event.
     streams: bool,
+    /// The first byte of the answer comes when all of it has been computed.
+    computed_whole: bool,
 }
 
 impl Session {
@@ -138,6 +140,7 @@ impl Session {
             first_byte: None,
             tap: Tap::new(route, shape),
             streams: shape != Shape::Whole,
+            computed_whole: shape == Shape::Whole && route.is_inference(),
         }
     }
 
@@ -193,6 +196,7 @@ impl Session {
     pub(crate) fn timeout(&self) -> Instant {
         let phase = match self.phase {
             Phase::Receiving => self.earlier(self.moved + BODY_IDLE),
+            Phase::Asked if self.computed_whole => self.earlier(self.opened + STREAM_MAX),
             Phase::Asked => self.earlier(self.moved + FIRST_TOKEN),
             Phase::Answering | Phase::Ended(_) => self.moved + SILENCE,
         };

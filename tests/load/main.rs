@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::{Parser, Subcommand};
 
 use crate::compare::{Part, Sizes, Way, compare};
@@ -89,6 +89,21 @@ fn failed(error: &anyhow::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// Slow is a figure; a byte lost or a stream cut is a failure.
+fn judge(report: &Report) -> anyhow::Result<()> {
+    if let Some(resets) = &report.resets {
+        let wrong = resets.lost + resets.repeated + resets.altered;
+        ensure!(wrong == 0, "{wrong} answers were lost, repeated or altered while the link was reset");
+        ensure!(resets.connections_reset > 0, "no connection was reset");
+        ensure!(resets.answers > resets.refused, "every answer was refused while the link was reset");
+    }
+    if let Some(drain) = &report.drain {
+        let cut = drain.cut_by_daemon + drain.cut_by_relay;
+        ensure!(cut == 0, "{cut} streams were cut by a drain");
+    }
+    Ok(())
+}
+
 async fn run(sizes: Sizes, parts: &[Part], ways: &[Way], quick: bool, json: Option<PathBuf>) -> anyhow::Result<()> {
     let standin = scenario::stand_in().await?;
     let mut ways = ways.to_vec();
@@ -128,5 +143,5 @@ async fn run(sizes: Sizes, parts: &[Part], ways: &[Way], quick: bool, json: Opti
     if let Some(path) = json {
         std::fs::write(&path, serde_json::to_vec_pretty(&report)?).with_context(|| path.display().to_string())?;
     }
-    Ok(())
+    judge(&report)
 }

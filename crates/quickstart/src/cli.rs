@@ -39,7 +39,7 @@ pub(crate) struct Options {
     pub(crate) status_port: u16,
 
     /// Requests that one model answers at once: what that Ollama has as OLLAMA_NUM_PARALLEL
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) parallel: u16,
 
     /// Write addresses, key and process ids here once a request can be answered (JSON, mode 0600)

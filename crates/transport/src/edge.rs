@@ -212,6 +212,12 @@ impl EdgeLink {
         self.shared.with(|core, now| core.link.reconnect_now(now));
     }
 
+    /// Streams whose last frame the relay has not acknowledged, count; more than those that run.
+    #[must_use]
+    pub fn undelivered(&self) -> usize {
+        self.shared.peek(|core| core.link.status().undelivered)
+    }
+
     /// The present state.
     #[must_use]
     pub fn status(&self) -> EdgeLinkStatus {

@@ -196,6 +196,9 @@ impl Hub {
                 return;
             }
         };
+        if self.inner.stopping.load(Ordering::Acquire) {
+            return;
+        }
         let id = ConnId(self.inner.next_conn.fetch_add(1, Ordering::Relaxed));
         let link = self.link_for(&edge, &hello).await;
         pump::run_after(&link.inner.shared, id, socket, Some(text)).await;
@@ -223,7 +226,8 @@ impl Hub {
         let links: Vec<RelayLink> = lock(&self.inner.links).values().cloned().collect();
         for link in links {
             link.inner.shared.with(|core, _| {
-                for conn in core.conns.values_mut() {
+                for (id, conn) in &mut core.conns {
+                    core.link.release_last_acks(*id);
                     conn.close = Some((1001, "the relay shuts down"));
                 }
             });

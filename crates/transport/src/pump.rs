@@ -142,6 +142,8 @@ where
     if write(shared, id, socket, cx).is_err() {
         return Poll::Ready(Ended::Lost);
     }
+    // Again: it may have been set while this wrote, when no waker was left to be told.
+    let (_, close) = shared.outlook(id);
     match close {
         Some((code, reason)) => Poll::Ready(Ended::Wanted(code, reason)),
         None => Poll::Pending,

@@ -269,6 +269,13 @@ impl Link {
         self.on_drain(now);
     }
 
+    /// The shell is about to close this connection: last acks that wait for company go now.
+    pub fn release_last_acks(&mut self, conn: ConnId) {
+        if let Some(conn) = self.conns.get_mut(&conn) {
+            conn.release_finals();
+        }
+    }
+
     /// Edge: make-before-break replacement of all connections (renewed certificate, planned time).
     pub fn rotate(&mut self, now: Instant) {
         let live: Vec<ConnId> = self.live_conns().collect();
@@ -296,6 +303,7 @@ impl Link {
         Status {
             connections: self.conns.values().filter(|conn| conn.is_live()).count(),
             streams: self.table.active,
+            undelivered: self.table.streams.len(),
             peer: self.peer,
             rtt: self.rtt,
             return_path: self.return_path,

@@ -319,6 +319,8 @@ impl Stream {
                 self.fail_here(Failure::new(Code::DeadlineExceeded, "the answer took longer than a stream may live"));
             }
             Side::Relay if !self.recv.ended() && self.cancelling.is_none() => self.start_cancel(now, "stream_max"),
+            // An answer that is whole stays to be taken: its caller has its own limits.
+            Side::Relay if self.recv.ended() => {}
             Side::Edge | Side::Relay => self.drop_state(link_lost()),
         }
     }

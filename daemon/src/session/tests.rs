@@ -134,6 +134,11 @@ fn silence_is_bounded_in_every_phase() {
     let now = start();
     assert_eq!(code_of(&chat(now).handle(now + BODY_IDLE, Event::Tick)), Code::InvalidRequest);
     assert_eq!(code_of(&asked(now).handle(now + FIRST_TOKEN, Event::Tick)), Code::LocalUnavailable);
+    // A single answer says nothing until it is whole: only the longest life bounds it.
+    let mut single = Session::new(now, Upstream::OllamaChat, Shape::Whole, None);
+    single.handle(now, Event::BodyEnd);
+    assert_eq!(single.handle(now + FIRST_TOKEN, Event::Tick), Command::Wait);
+    assert_eq!(code_of(&single.handle(now + STREAM_MAX, Event::Tick)), Code::UpstreamIncomplete);
     let late = now + SECOND + SILENCE;
     assert_eq!(code_of(&answering(now).handle(late, Event::Tick)), Code::UpstreamIncomplete);
 }

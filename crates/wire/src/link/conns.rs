@@ -200,6 +200,7 @@ impl Link {
             return;
         }
         self.events.push_back(Event::Close(id, code, reason));
+        self.release_last_acks(id);
         self.lose(now, id);
         self.arm_conn(now, id);
         self.fill_connections(now);

@@ -364,7 +364,9 @@ impl Link {
             let fault = "the catalog has more than the link can tell: some models are left out";
             self.events.push_back(Event::Fault(fault.to_owned()));
         }
-        if changed && let Some(conn) = self.conns.values_mut().find(|conn| conn.is_live()) {
+        // To the newest run: an older one only ends its answers.
+        let peer = self.peer;
+        if changed && let Some(conn) = self.conns.values_mut().find(|conn| conn.is_live() && conn.peer == peer) {
             // Parts of an older catalog that still wait are of no use.
             conn.bulk.retain(|frame| !matches!(frame, Frame::Catalog { .. }));
             conn.bulk.extend(edge.catalog.frames());
@@ -379,7 +381,8 @@ impl Link {
         let Some(due) = edge.load.due(now, self.limits.load_interval) else {
             return;
         };
-        let Some(conn) = self.conns.values_mut().find(|conn| conn.is_live()) else {
+        let peer = self.peer;
+        let Some(conn) = self.conns.values_mut().find(|conn| conn.is_live() && conn.peer == peer) else {
             return;
         };
         if due > now {

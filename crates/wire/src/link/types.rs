@@ -129,6 +129,9 @@ pub struct Status {
     pub connections: usize,
     /// Streams not yet ended.
     pub streams: usize,
+    /// Streams that are still held: those, and edge streams until their last frame is acknowledged,
+    /// relay streams until their last byte is taken.
+    pub undelivered: usize,
     /// The peer's run.
     pub peer: Option<InstanceId>,
     /// Last round trip.

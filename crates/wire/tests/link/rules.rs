@@ -312,6 +312,19 @@ fn the_last_ack_of_a_stream_goes_with_the_next_frame() {
 }
 
 #[test]
+fn an_answer_is_undelivered_until_its_last_frame_is_acknowledged() {
+    let mut hand = Hand::edge();
+    let conn = hand.up();
+    hand.message(conn, &open_for(&hand, stream_id(0)));
+    hand.link.finish(hand.now, stream_id(0), None);
+    hand.out(conn);
+    let status = hand.link.status();
+    assert_eq!((status.streams, status.undelivered), (0, 1));
+    hand.message(conn, &Frame::Ack { stream: stream_id(0), next: 1, limit: 1, miss: Vec::new(), reply: None });
+    assert_eq!(hand.link.status().undelivered, 0);
+}
+
+#[test]
 fn alone_the_last_ack_of_a_stream_waits_ten_milliseconds() {
     let (mut hand, conn) = answered(0..1);
     hand.message(conn, &end_of(0));

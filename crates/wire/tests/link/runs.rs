@@ -1,7 +1,7 @@
 //! One edge between two runs of a relay: the new run has welcomed it, the old one is not gone yet.
 
 use bytes::Bytes;
-use causeway_wire::{Code, ConnId, Frame, Head, InstanceId, Scope, SendRefused};
+use causeway_wire::{Code, ConnId, Frame, Head, InstanceId, ModelInfo, Scope, SendRefused};
 
 use crate::hand::{Hand, open_for};
 use crate::world::{ms, stream_id};
@@ -115,4 +115,13 @@ fn a_request_of_the_old_run_moves_to_the_other_connection_of_that_run() {
     answer(&mut hand, OLD_REQUEST);
     assert!(heads(&hand.out(new)).is_empty());
     assert_eq!(heads(&hand.out(second)), [OLD_REQUEST]);
+}
+
+#[test]
+fn a_new_catalog_goes_to_the_new_run() {
+    let (mut hand, old, new) = between_two_runs();
+    hand.out(new);
+    hand.link.set_catalog(hand.now, vec![ModelInfo { name: "m".to_owned(), ..ModelInfo::default() }]);
+    let catalogs = |frames: Vec<Frame>| frames.iter().filter(|frame| matches!(frame, Frame::Catalog { .. })).count();
+    assert_eq!((catalogs(hand.out(old)), catalogs(hand.out(new))), (0, 1));
 }

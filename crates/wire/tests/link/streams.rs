@@ -479,3 +479,19 @@ fn a_sender_that_may_wait_hears_when_there_is_room_again() {
     stream.handle_input(now, ack(frames, u64::MAX));
     assert_eq!(events(&mut stream), [StreamEvent::Writable]);
 }
+
+#[test]
+fn a_whole_answer_that_is_not_taken_yet_survives_the_longest_life_of_a_stream() {
+    let now = epoch();
+    let mut stream = relay(now, "{}", true);
+    sent(&mut stream, now);
+    let head = Head { status: 200, headers: Vec::new() };
+    stream.handle_input(now, Frame::Head { stream: id(), head, body: Bytes::from_static(b"abc"), reply: None });
+    let end = Frame::End { stream: id(), seq: 1, body: Bytes::from_static(b"def"), outcome: None, reply: None };
+    stream.handle_input(now, end);
+    run(&mut stream, now, LIMITS.stream_max + 3 * LIMITS.resume_window);
+    let later = now + LIMITS.stream_max + 3 * LIMITS.resume_window;
+    assert_eq!(stream.recv(later).as_deref(), Some(&b"abc"[..]));
+    assert_eq!(stream.recv(later).as_deref(), Some(&b"def"[..]));
+    assert!(stream.gone().is_some());
+}
