@@ -6,7 +6,7 @@ mod support;
 
 use std::time::Duration;
 
-use causeway_standin::{Config, Model};
+use causeway_standin::{Config, Model, Standin};
 use causeway_transport::Received;
 use causeway_wire::Code;
 use support::{Signal, World, answer, patiently};
@@ -75,7 +75,7 @@ async fn a_cancel_reaches_ollama() {
     while !matches!(patiently(stream.recv()).await, Received::Data(_)) {}
     stream.cancel("test");
     patiently(async {
-        while world.standin.cancels().is_empty() {
+        while world.standin().cancels().is_empty() {
             tokio::task::yield_now().await;
         }
     })
@@ -119,6 +119,38 @@ async fn sigterm_finishes_what_runs_and_takes_no_more() {
 }
 
 #[tokio::test]
+async fn sigterm_waits_for_a_caller_who_has_not_taken_the_end_of_a_finished_answer() {
+    let mut config = paced(5, 0);
+    config.models[0].embedding = 60_000;
+    let mut world = World::start(config).await;
+    let mut stream = world.post("/api/embed", "{\"model\":\"standin\",\"input\":[\"a\",\"b\"]}");
+    // Ollama is done and the request accounted; most of the answer waits for the relay's window.
+    patiently(async { while !world.get("/api/requests").await.contains("/api/embed") {} }).await;
+    world.signal(Signal::TERM);
+    patiently(async { while !world.get("/api/status").await.contains("\"draining\"") {} }).await;
+    let (_, body, end) = answer(&mut stream).await;
+    assert!(matches!(end, Received::End(Some(_))), "{end:?}");
+    assert!(body.len() > 300_000 && body.ends_with(b"}"), "{} bytes", body.len());
+    drop(stream);
+    assert_eq!(world.exit_code().await, Some(0));
+}
+
+#[tokio::test]
+async fn an_ollama_that_is_down_at_start_is_said_and_used_once_it_is_there() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let world = World::launch(&format!("http://{free}")).await;
+    let (_, _, end) = answer(&mut world.post("/api/chat", CHAT)).await;
+    let Received::Failed(failure) = end else { panic!("{end:?}") };
+    assert_eq!(failure.code, Code::LocalUnavailable);
+    assert!(failure.message.contains("start it"), "{}", failure.message);
+    assert!(world.get("/api/status").await.contains("Ollama"), "the status names no fault");
+    let _standin = Standin::spawn(Config { listen: free, ..paced(5, 0) }).await.unwrap();
+    world.announced().await;
+    let (_, _, end) = answer(&mut world.post("/api/chat", CHAT)).await;
+    assert!(matches!(end, Received::End(Some(_))), "{end:?}");
+}
+
+#[tokio::test]
 async fn a_second_signal_forces() {
     let mut world = World::start(paced(100_000, 20)).await;
     let mut stream = world.post("/api/chat", CHAT);
@@ -154,7 +186,7 @@ async fn what_a_hostile_relay_asks_never_reaches_ollama() {
         assert_eq!(failure.code, Code::RouteNotAllowed, "{path}");
     }
     let own = ["/api/tags", "/api/ps", "/api/version"];
-    let reached = world.standin.requests();
+    let reached = world.standin().requests();
     assert!(reached.iter().all(|seen| own.contains(&seen.target.as_str())), "{reached:?}");
 }
 

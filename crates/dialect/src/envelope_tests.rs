@@ -6,6 +6,23 @@ use serde_json::{Map, Value};
 use super::*;
 
 #[test]
+fn a_tool_that_ollama_runs_at_ollama_com_is_refused_and_a_function_of_that_name_is_not() {
+    for tools in [
+        r#"[{"type":"web_search"}]"#,
+        r#"[{"type":"function","name":"f"},{"type":"web_search_20250305","name":"web_search"}]"#,
+        r#"[{"Type":"Web_Search_preview"}]"#,
+        r#"[{"type":"web\u005fsearch"}]"#,
+    ] {
+        for key in ["tools", "Tools", "tool\u{17f}"] {
+            let body = format!(r#"{{"model":"m","{key}":{tools}}}"#);
+            assert!(rewrite(body.as_bytes(), Some("m"), None).is_err(), "{body}");
+        }
+    }
+    let own = r#"{"model":"m","tools":[{"type":"function","function":{"name":"web_search"}}]}"#;
+    assert!(rewrite(own.as_bytes(), Some("m"), None).is_ok());
+}
+
+#[test]
 fn model_and_stream_are_read_wherever_they_stand() {
     let body = br#" {"messages":[{"role":"user","model":"deep"}],"stream" : true,"model":"m"} "#;
     assert_eq!(read(body), Ok(Envelope { model: Some("m".to_owned()), stream: Some(true) }));

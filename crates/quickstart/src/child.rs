@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -15,9 +15,6 @@ use crate::output::failure;
 
 /// Where the state lies, for whichever child is left to remove if the parent cannot.
 pub(crate) const STATE: &str = "CAUSEWAY_QUICKSTART_STATE";
-
-/// Attempts to remove the state.
-const REMOVALS: u32 = 10;
 
 /// Which program a child is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -74,11 +71,21 @@ fn watch_stdin() {
         // The parent writes nothing; whatever ends the read ends the parent's promise to be there.
         while matches!(std::io::stdin().read(&mut byte), Ok(1..)) {}
         if let Some(state) = state {
-            // Again if it fails: the other child removes too, and the store may still write.
-            let _ = (0..REMOVALS).find(|_| std::fs::remove_dir_all(&state).is_ok() || !state.exists());
+            remove(&state);
         }
         std::process::exit(1);
     });
+}
+
+/// Removes the state, once: one of the children wins the rename, so that they do not trip over each
+/// other, and the store finds no directory to write anew in.
+fn remove(state: &Path) {
+    let mut gone = state.as_os_str().to_owned();
+    gone.push(".gone");
+    if std::fs::rename(state, &gone).is_ok() {
+        // Nobody is left to be told.
+        let _ = std::fs::remove_dir_all(&gone);
+    }
 }
 
 /// `PORT PARALLEL`: a stand-in at about the speed of a small model on a small GPU.

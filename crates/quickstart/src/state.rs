@@ -1,6 +1,6 @@
 //! The private directory: CA, store, key, edge certificate, two configurations.
 //!
-//! Invariants: mode 0700; removed when dropped, or by the relay child if the parent cannot; it is
+//! Invariants: mode 0700; removed when dropped, or by a child if the parent cannot; it is
 //! made with the commands that an operator would type, but for the edge's certificate, which the
 //! CA signs here because enrolment is not there yet.
 

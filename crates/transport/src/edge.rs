@@ -141,7 +141,12 @@ impl Notices for Arc<Seen> {
                 self.up.send_replace(true);
             }
             Notice::Down(why) => {
-                tracing::warn!(?why, "link is down");
+                match why {
+                    causeway_wire::Down::Goodbye => tracing::info!("link is down, as was said"),
+                    causeway_wire::Down::Lost | causeway_wire::Down::Superseded => {
+                        tracing::warn!(?why, "link is down");
+                    }
+                }
                 *lock(&self.up_since) = None;
                 self.up.send_replace(false);
             }

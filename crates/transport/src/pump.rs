@@ -115,7 +115,7 @@ fn turn<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let stirred = shared.take_stirred(id);
+    let stirred = shared.was_stirred(id);
     let mut more_to_read = true;
     let mut has_read = false;
     for _ in 0..READ_BUDGET {

@@ -149,8 +149,8 @@ impl Shared {
     }
 
     /// Whether the pump was woken by the link since it last left its waker.
-    pub(crate) fn take_stirred(&self, id: ConnId) -> bool {
-        self.lock().conns.get_mut(&id).is_some_and(|conn| conn.waker.is_none())
+    pub(crate) fn was_stirred(&self, id: ConnId) -> bool {
+        self.lock().conns.get(&id).is_some_and(|conn| conn.waker.is_none())
     }
 
     /// Whether the link has something to send on this connection, and whether it is to be closed.

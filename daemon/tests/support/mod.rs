@@ -43,7 +43,7 @@ pub(crate) struct World {
     pub(crate) daemon: Child,
     pub(crate) status: String,
     pub(crate) directory: tempfile::TempDir,
-    pub(crate) standin: Running,
+    standin: Option<Running>,
     ca: CertifiedIssuer<'static, KeyPair>,
 }
 
@@ -51,6 +51,14 @@ impl World {
     /// Everything started, the link up and the models announced.
     pub(crate) async fn start(config: causeway_standin::Config) -> Self {
         let standin = causeway_standin::Standin::spawn(config).await.unwrap();
+        let mut world = Self::launch(&standin.url()).await;
+        world.standin = Some(standin);
+        world.announced().await;
+        world
+    }
+
+    /// The same without an Ollama at this address: only the link is up.
+    pub(crate) async fn launch(ollama: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -63,18 +71,32 @@ impl World {
             "[relay]\nurl = \"wss://localhost:{port}/edge\"\nca-file = \"{0}/ca.pem\"\n[identity]\ndirectory = \"{0}\"\n\
              [ollama]\nurl = \"{1}\"\n[status]\nlisten = \"127.0.0.1:0\"\n",
             directory.path().display(),
-            standin.url(),
+            ollama,
         );
         std::fs::write(directory.path().join("causewayd.toml"), text).unwrap();
         let (daemon, status) = run(directory.path()).await;
-        let world = Self { hub, seen, daemon, status, directory, standin, ca };
+        let world = Self { hub, seen, daemon, status, directory, standin: None, ca };
         patiently(async {
-            while world.hub.links().is_empty() || world.seen.catalog.lock().unwrap().is_empty() {
+            while world.hub.links().is_empty() {
                 tokio::task::yield_now().await;
             }
         })
         .await;
         world
+    }
+
+    /// Waits until the relay knows the models.
+    pub(crate) async fn announced(&self) {
+        patiently(async {
+            while self.seen.catalog.lock().unwrap().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
+    pub(crate) fn standin(&self) -> &Running {
+        self.standin.as_ref().unwrap()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

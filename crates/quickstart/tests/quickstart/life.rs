@@ -54,7 +54,9 @@ async fn killing_it_ends_its_children_and_their_state() {
     quickstart.signal(Signal::KILL);
     quickstart.ended().await;
     until("the children end", || !runs(relay) && !runs(daemon)).await;
-    until("the state is gone", || !quickstart.state().exists()).await;
+    // It is renamed before it is removed.
+    let renamed = quickstart.state().with_extension("gone");
+    until("the state is gone", || !quickstart.state().exists() && !renamed.exists()).await;
 }
 
 #[tokio::test]
