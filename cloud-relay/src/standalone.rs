@@ -13,6 +13,7 @@ mod config;
 mod converse;
 mod edges;
 pub(crate) mod files;
+mod handshakes;
 mod init;
 mod keys;
 mod log;

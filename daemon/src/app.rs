@@ -41,6 +41,8 @@ const DRAIN: Duration = Duration::from_secs(120);
 
 /// How long the link may take to deliver the last frames once all requests have ended.
 const DELIVERY: Duration = Duration::from_secs(5);
+/// How often it is looked whether all has been acknowledged.
+const DELIVERY_LOOK: Duration = Duration::from_millis(10);
 
 /// Load changes are gathered this long; the link itself sends them only when they matter.
 const LOAD_GATHER: Duration = Duration::from_millis(50);
@@ -294,7 +296,7 @@ impl App {
     /// Waits until the relay has acknowledged every last frame: an answer that Ollama has ended may
     /// still wait for a caller who reads slowly. Without a connection for [`DELIVERY`] it gives up.
     async fn deliver(&self, end: Instant) {
-        let mut look = interval(Duration::from_millis(10));
+        let mut look = interval(DELIVERY_LOOK);
         let mut linked = Instant::now();
         while self.link.undelivered() > 0 {
             let now = look.tick().await;

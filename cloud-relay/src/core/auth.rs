@@ -191,7 +191,7 @@ impl FailureLimiter {
 }
 
 /// One caller can have a whole IPv6 /64. An IPv4 caller of a port that takes both comes as IPv6.
-fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(four) => IpAddr::V4(four),
         IpAddr::V6(six) => IpAddr::V6((six.to_bits() & !u128::from(u64::MAX)).into()),

@@ -89,6 +89,12 @@ impl Framing {
         }
     }
 
+    /// The present request, if its head is not whole, or else the next one is the first to be refused.
+    fn lose(&mut self) {
+        self.at = At::Lost;
+        self.ambiguous.get_or_insert(self.heads);
+    }
+
     fn feed_line<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         let end = bytes.iter().position(|byte| *byte == b'\n');
         let part = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default();
@@ -103,12 +109,12 @@ impl Framing {
         let is_cut = std::mem::take(&mut self.length) > MAX_LINE;
         match self.at {
             At::Head => self.head_line(text, is_cut),
-            At::ChunkSize => self.at = if is_cut { At::Lost } else { chunk(text) },
+            At::ChunkSize => match chunk(text).filter(|_| !is_cut) {
+                Some(next) => self.at = next,
+                None => self.lose(),
+            },
             At::Trailer if text.is_empty() => self.at = At::Head,
             At::Trailer | At::Body(_) | At::Chunk(_) | At::Lost => {}
-        }
-        if matches!(self.at, At::Lost) {
-            self.ambiguous.get_or_insert(self.heads);
         }
         // The buffer is kept for the next line.
         self.line = line;
@@ -136,7 +142,7 @@ impl Framing {
         let is_coding = name.trim_ascii().eq_ignore_ascii_case(b"transfer-encoding");
         if is_cut && (is_length || is_coding) {
             // Blanks enough before the value hide it from here and not from hyper.
-            self.at = At::Lost;
+            self.lose();
         } else if is_length {
             self.lengths += 1;
             self.length_value = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
@@ -149,15 +155,12 @@ impl Framing {
         if self.lengths > 1 || (self.lengths > 0 && self.chunked) {
             self.ambiguous.get_or_insert(self.heads);
         }
-        self.at = match (self.chunked, self.lengths, self.length_value) {
-            (true, ..) => At::ChunkSize,
-            (false, 0, _) | (false, _, Some(0)) => At::Head,
-            (false, _, Some(length)) => At::Body(length),
-            (false, _, None) => {
-                self.ambiguous.get_or_insert(self.heads);
-                At::Lost
-            }
-        };
+        match (self.chunked, self.lengths, self.length_value) {
+            (true, ..) => self.at = At::ChunkSize,
+            (false, 0, _) | (false, _, Some(0)) => self.at = At::Head,
+            (false, _, Some(length)) => self.at = At::Body(length),
+            (false, _, None) => self.lose(),
+        }
         self.heads += 1;
         self.begun = false;
         self.lengths = 0;
@@ -166,20 +169,19 @@ impl Framing {
     }
 }
 
+/// What follows a chunk's size line; none where that is no size.
+fn chunk(line: &[u8]) -> Option<At> {
+    let size = line.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    match u64::from_str_radix(std::str::from_utf8(size).ok()?, 16).ok()? {
+        0 => Some(At::Trailer),
+        size => size.checked_add(2).map(At::Chunk),
+    }
+}
+
 fn skip(left: u64, bytes: &[u8]) -> (u64, &[u8]) {
     let step = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
     let rest = bytes.get(step..).unwrap_or_default();
     (left - u64::try_from(step).unwrap_or(left), rest)
-}
-
-fn chunk(line: &[u8]) -> At {
-    let size = line.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-    let size = std::str::from_utf8(size).ok().and_then(|text| u64::from_str_radix(text, 16).ok());
-    match size {
-        Some(0) => At::Trailer,
-        Some(size) => size.checked_add(2).map_or(At::Lost, At::Chunk),
-        None => At::Lost,
-    }
 }
 
 #[cfg(test)]

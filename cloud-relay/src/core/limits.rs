@@ -12,8 +12,11 @@ pub const CONNECTION_BUFFER: usize = 32 * 1024;
 /// Callers' connections at once, count: with 32 KiB buffers at most 128 MiB.
 pub const MAX_CALLERS: usize = 4096;
 
-/// TLS handshakes of edges at once, count: each costs a signature, about 0.2 ms.
-pub const MAX_HANDSHAKES: usize = 64;
+/// Edges' sockets at once that have not shown a certificate, count: about 20 KiB each.
+pub const MAX_HANDSHAKES: usize = 1024;
+
+/// The same from one network, count: a site's edges that all come back at the same moment.
+pub const MAX_HANDSHAKES_OF_ONE: usize = 64;
 
 /// Time for a TLS handshake on either port.
 pub const HANDSHAKE_TIME: Duration = Duration::from_secs(10);

@@ -11,14 +11,15 @@ use causeway_wire::{InstanceId, Limits, RelayConfig};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::ca::Ca;
-use crate::core::limits::{DRAIN_TIME, LOG_TIME, MAX_CALLERS, MAX_HANDSHAKES};
+use crate::core::limits::{DRAIN_TIME, LOG_TIME, MAX_CALLERS};
 use crate::standalone::callers_tls::CallersTls;
 use crate::standalone::config::Config;
+use crate::standalone::handshakes::Handshakes;
 use crate::standalone::keys::{Keys, Watched};
 use crate::standalone::registry::Registry;
 use crate::standalone::relay::Relay;
@@ -39,6 +40,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Links get this long to send their last frames.
 const CLOSE_TIME: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether they have.
+const CLOSE_LOOK: Duration = Duration::from_millis(5);
 
 /// Signals not yet looked at, count: the second one forces, more say nothing new.
 const SIGNALS: usize = 2;
@@ -145,7 +149,7 @@ async fn drain(
     if clean {
         let closed = async {
             while hub.links().iter().any(|link| link.status().connections > 0) {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                tokio::time::sleep(CLOSE_LOOK).await;
             }
         };
         // Edges that do not close in time lose their sockets with the process.
@@ -214,7 +218,7 @@ async fn accept(listener: &TcpListener, what: &str) -> (TcpStream, SocketAddr) {
 }
 
 async fn accept_edges(listener: TcpListener, tls: TlsAcceptor, hub: Hub) -> &'static str {
-    let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+    let handshakes = Arc::new(Handshakes::default());
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {

@@ -7,12 +7,12 @@ use causeway_transport::Hub;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use crate::ca::{self, Ca};
 use crate::core::limits::HANDSHAKE_TIME;
+use crate::standalone::handshakes::Handshakes;
 
 /// Send buffer of a link's socket, bytes: what lies there can no longer be overtaken by a cancel.
 const SEND_BUFFER: usize = 128 * 1024;
@@ -47,17 +47,16 @@ pub(crate) async fn serve_connection(
     socket: TcpStream,
     peer: SocketAddr,
     tls: TlsAcceptor,
-    handshakes: Arc<Semaphore>,
+    handshakes: Arc<Handshakes>,
 ) {
+    let Some(place) = handshakes.begin(peer.ip()) else {
+        tracing::warn!(%peer, "too many sockets of edges are in their TLS handshake; this one is closed");
+        return;
+    };
     // Both only speed things up; a socket that is gone shows at its first read.
     let _ = socket.set_nodelay(true);
     let _ = socket2::SockRef::from(&socket).set_send_buffer_size(SEND_BUFFER);
-    let handshake = async {
-        // The semaphore is never closed.
-        let _permit = handshakes.acquire().await;
-        tls.accept(socket).await
-    };
-    let socket = match timeout(HANDSHAKE_TIME, handshake).await {
+    let socket = match timeout(HANDSHAKE_TIME, tls.accept(socket)).await {
         Ok(Ok(socket)) => socket,
         Ok(Err(error)) => {
             tracing::warn!(%peer, %error, "edge refused at the TLS handshake");
@@ -68,6 +67,7 @@ pub(crate) async fn serve_connection(
             return;
         }
     };
+    drop(place);
     let certificate = socket.get_ref().1.peer_certificates().and_then(<[_]>::first);
     let Some(edge) = certificate.and_then(ca::edge_name) else {
         tracing::warn!(%peer, "edge refused: its certificate has no causeway://edge/NAME");

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use causeway_dialect::model::ModelName;
 use causeway_wire::Code;
 use http::{Method, StatusCode};
 use serde::Serialize;
@@ -52,7 +53,7 @@ struct Readiness {
 
 /// `GET /readyz`: an edge is linked and its return path is fresh. Details for who has a key.
 pub(crate) fn readyz(relay: &Relay, key: Option<&Key>) -> Reply {
-    let all = facts(relay, &[]);
+    let all = facts(relay);
     let fresh = |facts: &EdgeFacts| {
         let most = RETURN_PATH_FRESH.as_millis();
         facts.connections > 0 && facts.return_path_age_ms.is_some_and(|age| u128::from(age) <= most)
@@ -63,15 +64,23 @@ pub(crate) fn readyz(relay: &Relay, key: Option<&Key>) -> Reply {
         draining: key.map(|_| relay.is_draining()),
         store: key.map(|_| if relay.keys.healthy() { "ok" } else { "cannot be read" }),
         streams: key.map(|_| relay.running.count()),
-        edges: key.map(|key| all.into_iter().filter(|facts| key.allows_edge(&facts.edge)).collect()),
+        edges: key.map(|key| all.into_iter().filter_map(|facts| facts.within(key)).collect()),
     };
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     Reply::own(status, JSON, serde_json::to_vec(&readiness).unwrap_or_default())
 }
 
-fn facts(relay: &Relay, scope: &[String]) -> Vec<EdgeFacts> {
+impl EdgeFacts {
+    /// What a key may know of it: nothing outside its edges, no model outside its models.
+    fn within(mut self, key: &Key) -> Option<Self> {
+        self.models.retain(|model| ModelName::parse(model).is_ok_and(|name| key.allows_model(&name)));
+        key.allows_edge(&self.edge).then_some(self)
+    }
+}
+
+fn facts(relay: &Relay) -> Vec<EdgeFacts> {
     let now = Instant::now();
-    let links = relay.registry.linked(scope).into_iter();
+    let links = relay.registry.linked(&[]).into_iter();
     links
         .map(|choice| {
             let status = choice.handle.status();
@@ -108,7 +117,7 @@ pub(crate) fn causeway(relay: &Relay, method: &Method, path: &str, key: &Key) ->
         if !key.admin {
             return Err(Refusal::new(Code::RouteNotAllowed, "this needs a key made with --admin"));
         }
-        let body = serde_json::json!({ "edges": facts(relay, &[]) });
+        let body = serde_json::json!({ "edges": facts(relay) });
         return Ok(Reply::own(StatusCode::OK, JSON, body.to_string()));
     }
     Err(Refusal::invalid("there is nothing at this path").with_status(404))

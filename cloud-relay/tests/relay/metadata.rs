@@ -29,6 +29,9 @@ async fn one_edges_answer_is_its_own_bytes_and_several_are_united() {
     let (ready, hidden) = (relay.get("/readyz", &key).await, relay.get("/readyz", &elsewhere).await);
     assert_eq!(ready.status, 200);
     assert!(ready.body.contains("gpu-1") && !hidden.body.contains("gpu-1"));
+    let models = |answer: crate::support::Answer| answer.json()["edges"][0]["models"].to_string();
+    assert_eq!(models(ready), "[\"a:latest\"]");
+    assert_eq!(models(relay.get("/readyz", &scoped).await), "[]", "models outside the key's scope");
     assert_eq!(relay.get("/api/tags", &elsewhere).await.body, "{\"models\":[]}");
 
     let mut second = relay.edge("gpu-2", &["b:latest"], &key).await;
