@@ -82,7 +82,10 @@ fn run(file: &Path, options: app::Options) -> ExitCode {
         }
     };
     let ended = runtime().and_then(|runtime| {
-        let ended = runtime.block_on(app::run(config, identity, options));
+        // A task like the others: the runtime looks at its outermost future only when every task
+        // rests, so that requests would begin after what else there is to do.
+        let app = runtime.spawn(app::run(config, identity, options));
+        let ended = runtime.block_on(app).map_err(anyhow::Error::from).and_then(|ended| ended);
         // A lookup that waits for a dead name server must not hold up the end.
         runtime.shutdown_background();
         ended
