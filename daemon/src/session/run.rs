@@ -25,7 +25,8 @@ use crate::gate::{self, Plan};
 use crate::observe::Finished;
 use crate::work::Work;
 
-/// A cancelled answer's slot counts as busy for this long: Ollama stops at its next token.
+/// The slot of an answer that was broken off counts as busy for this long: Ollama stops at its next
+/// token, or at the next batch of the prompt.
 const RELEASING: Duration = Duration::from_millis(100);
 
 /// A single answer up to this size goes out as one message with its head, bytes; a larger one
@@ -50,12 +51,13 @@ pub(crate) async fn serve(work: Arc<Work>, open: Box<Open>, id: String, mut call
         upstream: Upstreams::Idle,
         body: Body::new(work.bodies.share()),
         held: Held::default(),
+        broke_off: false,
         work: &work,
         open: &open,
         plan: &plan,
         caller,
     };
-    let (ending, outcome, first_token) = run.run().await;
+    let Ended { ending, outcome, first_token, broke_off } = run.run().await;
     work.observer.finished(Finished {
         id,
         method: &open.method,
@@ -72,7 +74,7 @@ pub(crate) async fn serve(work: Arc<Work>, open: Box<Open>, id: String, mut call
         if ending == Ending::Served(200) {
             permit.answered(now());
         }
-        if ending == Ending::Cancelled && first_token.is_some() {
+        if broke_off {
             tokio::time::sleep(RELEASING).await;
         }
     }
@@ -108,17 +110,24 @@ struct Run<'a, C> {
     upstream: Upstreams,
     body: Body,
     held: Held,
+    broke_off: bool,
     work: &'a Work,
     open: &'a Open,
     plan: &'a Plan,
     caller: C,
 }
 
-/// The ending, what was used, and the time to the first byte.
-type End = (Ending, Outcome, Option<Duration>);
+/// How a request ended.
+struct Ended {
+    ending: Ending,
+    outcome: Outcome,
+    first_token: Option<Duration>,
+    /// Ollama was at work on it.
+    broke_off: bool,
+}
 
 impl<C: Caller> Run<'_, C> {
-    async fn run(mut self) -> End {
+    async fn run(mut self) -> Ended {
         let mut timer = pin!(sleep_until(self.session.timeout().into()));
         loop {
             let happened = tokio::select! {
@@ -134,7 +143,8 @@ impl<C: Caller> Run<'_, C> {
             let first = matches!(command, Command::Forward(Some(_)));
             self.act(command, chunk).await;
             if let Some(ending) = self.session.ending() {
-                return (ending, self.session.outcome(now()), self.session.first_byte_after());
+                let (outcome, first_token) = (self.session.outcome(now()), self.session.first_byte_after());
+                return Ended { ending, outcome, first_token, broke_off: self.broke_off };
             }
             if ticked || first {
                 timer.as_mut().reset(self.session.timeout().into());
@@ -195,7 +205,7 @@ impl<C: Caller> Run<'_, C> {
                 Ok(())
             }
             Command::Stop => {
-                self.upstream = Upstreams::Idle;
+                self.break_off();
                 Ok(())
             }
         };
@@ -277,26 +287,31 @@ impl<C: Caller> Run<'_, C> {
 
     async fn fail(&mut self, failure: Failure) {
         if failure.code != Code::Cancelled {
-            self.upstream = Upstreams::Idle;
+            self.break_off();
             self.caller.fail(failure);
             return;
         }
         let cancelled = now();
-        let ran = !matches!(self.upstream, Upstreams::Idle);
-        self.upstream = Upstreams::Idle;
+        self.break_off();
         // The client's connection task was woken by the drop and runs before this one resumes;
         // it closes the socket in that step.
         tokio::task::yield_now().await;
-        if ran {
+        if self.broke_off {
             self.work.observer.metrics.cancel_to_release(now() - cancelled);
         }
         self.caller.fail(failure);
     }
 
+    /// Closes the connection to Ollama, if one is at work.
+    fn break_off(&mut self) {
+        self.broke_off |= !matches!(self.upstream, Upstreams::Idle);
+        self.upstream = Upstreams::Idle;
+    }
+
     /// The answer cannot be passed on: the link ended the stream, by itself or because of a
     /// cancel, or the answer is not fit to leave.
     async fn give_up(&mut self, snag: Snag) {
-        self.upstream = Upstreams::Idle;
+        self.break_off();
         let ending = match snag {
             Snag::Metadata => Ending::Failed(Code::UpstreamIncomplete),
             Snag::Refused(SendRefused::Overrun) => Ending::Failed(Code::SlowReader),

@@ -363,7 +363,10 @@ async fn a_cancel_before_the_first_byte_closes_the_connection_to_ollama() {
     running.caller.send(Received::Cancelled("caller left".to_owned())).await.unwrap();
     let Sent::Fail(failure) = running.next().await else { panic!() };
     assert_eq!(failure.code, Code::Cancelled);
+    assert_eq!(running.work.ledger().total(), 1, "Ollama may still be reading the prompt");
     timeout(PATIENCE, seen).await.unwrap().unwrap();
+    timeout(PATIENCE, running.task).await.unwrap().unwrap();
+    assert_eq!(running.work.ledger().total(), 0);
 }
 
 #[tokio::test]
