@@ -10,4 +10,7 @@ pub mod headers;
 pub mod intake;
 pub mod limits;
 pub mod merge;
+pub mod metadata;
+pub mod own;
+pub mod readiness;
 pub mod routing;

@@ -19,6 +19,7 @@ mod keys;
 mod log;
 mod metadata;
 mod own;
+mod pool;
 mod registry;
 mod relay;
 mod running;

@@ -58,10 +58,19 @@ impl Key {
         self.edges.is_empty() || self.edges.iter().any(|allowed| allowed == edge)
     }
 
-    /// Whether it sees everything, so that answers about models need no filter.
-    #[must_use]
-    pub fn is_unrestricted(&self) -> bool {
-        self.models.is_empty() && self.edges.is_empty()
+    /// A key for these models and all edges.
+    #[cfg(test)]
+    pub(crate) fn for_test(models: &[&str]) -> Self {
+        Self {
+            id: "id".to_owned(),
+            name: "test".to_owned(),
+            models: models.iter().map(|model| (*model).to_owned()).collect(),
+            edges: Vec::new(),
+            admin: false,
+            expires: None,
+            revoked: None,
+            hash: [0; 32],
+        }
     }
 }
 
@@ -97,6 +106,12 @@ fn hex(bytes: &[u8]) -> String {
 
 fn hash(secret: &str) -> [u8; 32] {
     Sha256::digest(secret.as_bytes()).into()
+}
+
+/// Whether a request brings a credential, good or bad.
+#[must_use]
+pub fn has_credential(headers: &HeaderMap) -> bool {
+    headers.contains_key(http::header::AUTHORIZATION) || headers.contains_key("x-api-key")
 }
 
 /// The one credential of a request, from `Authorization: Bearer` or `x-api-key`.
@@ -204,17 +219,7 @@ mod tests {
 
     fn key() -> (Key, String) {
         let new = NewKey::from_random([7; ID_BYTES], [9; SECRET_BYTES]);
-        let key = Key {
-            id: new.id,
-            name: "test".to_owned(),
-            models: Vec::new(),
-            edges: Vec::new(),
-            admin: false,
-            expires: None,
-            revoked: None,
-            hash: new.hash,
-        };
-        (key, new.text)
+        (Key { id: new.id, hash: new.hash, ..Key::for_test(&[]) }, new.text)
     }
 
     fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {

@@ -143,21 +143,8 @@ pub fn check_target(method: &str, target: &str) -> Result<(), Refusal> {
 mod tests {
     use super::*;
 
-    fn key(models: &[&str]) -> Key {
-        Key {
-            id: "id".to_owned(),
-            name: "test".to_owned(),
-            models: models.iter().map(|model| (*model).to_owned()).collect(),
-            edges: Vec::new(),
-            admin: false,
-            expires: None,
-            revoked: None,
-            hash: [0; 32],
-        }
-    }
-
     fn call(body: &str, models: &[&str]) -> Result<Call, Refusal> {
-        Call::from_body(Upstream::OllamaChat, "/api/chat", &key(models), body.as_bytes())
+        Call::from_body(Upstream::OllamaChat, "/api/chat", &Key::for_test(models), body.as_bytes())
     }
 
     #[test]
@@ -213,7 +200,7 @@ mod tests {
     #[test]
     fn what_is_opened_carries_the_reduced_name_and_the_keys_id_alone() {
         let call = call("{\"model\":\"Qwen3\",\"stream\":false}", &[]).unwrap();
-        let open = call.open(InstanceId::new(1), Vec::new(), &Asked::default(), &key(&[]));
+        let open = call.open(InstanceId::new(1), Vec::new(), &Asked::default(), &Key::for_test(&[]));
         assert_eq!(open.model.as_deref(), Some("qwen3:latest"));
         assert_eq!(open.stream, Some(false));
         assert_eq!(open.key, "id");

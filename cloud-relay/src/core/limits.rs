@@ -46,6 +46,10 @@ pub const WHOLE_ANSWER: usize = 64 * 1024;
 /// One edge's answer to a metadata request, bytes: thousands of models.
 pub const METADATA_BODY: usize = 8 * 1024 * 1024;
 
+/// All edges' answers to metadata requests that are held at once, bytes, until their callers have
+/// taken them: eight of the longest, thousands of usual ones. As much again while they are united.
+pub const METADATA_POOL: u64 = 64 * 1024 * 1024;
+
 /// Wait for an edge's answer to a metadata request.
 pub const METADATA_TIME: Duration = Duration::from_secs(15);
 

@@ -1,11 +1,10 @@
 //! One answer about models from several edges' answers, within a key's scope.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use causeway_dialect::model::ModelName;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 
 use crate::core::auth::Key;
 
@@ -78,7 +77,8 @@ fn entries(kind: ListKind, body: &[u8]) -> Vec<&RawValue> {
 /// A `show` answer without what no caller gets; `None` if it is no JSON object.
 #[must_use]
 pub fn filter_show(body: &[u8]) -> Option<Vec<u8>> {
-    let mut object: Map<String, Value> = serde_json::from_slice(body).ok()?;
+    // Values stay in the edge's own bytes: a tree of them would take many times their room.
+    let mut object: BTreeMap<String, &RawValue> = serde_json::from_slice(body).ok()?;
     // Go's clients ignore case, so the filter does too.
     object.retain(|name, _| !HIDDEN.iter().any(|hidden| name.eq_ignore_ascii_case(hidden)));
     serde_json::to_vec(&object).ok()
@@ -110,34 +110,21 @@ fn rank(version: &str) -> (Vec<u64>, bool, String) {
 mod tests {
     use super::*;
 
-    fn key(models: &[&str]) -> Key {
-        Key {
-            id: "id".to_owned(),
-            name: "test".to_owned(),
-            models: models.iter().map(|model| (*model).to_owned()).collect(),
-            edges: Vec::new(),
-            admin: false,
-            expires: None,
-            revoked: None,
-            hash: [0; 32],
-        }
-    }
-
     #[test]
     fn lists_are_united_in_the_edges_own_bytes() {
         let a = r#"{"models":[{"name":"qwen3:8b","size":1.50},{"name":"llama3:latest"}]}"#;
         let b = r#"{"models":[{ "name":"QWEN3:8b" },{"name":"phi4"}, {"bad":1}, 7]}"#;
-        let both = union(ListKind::Ollama, &[a, b, "nonsense", r#"{"models":null}"#], &key(&[]));
+        let both = union(ListKind::Ollama, &[a, b, "nonsense", r#"{"models":null}"#], &Key::for_test(&[]));
         assert_eq!(
             String::from_utf8(both).unwrap(),
             r#"{"models":[{"name":"qwen3:8b","size":1.50},{"name":"llama3:latest"},{"name":"phi4"}]}"#
         );
-        let scoped = union(ListKind::Ollama, &[a, b], &key(&["phi4", "llama3"]));
+        let scoped = union(ListKind::Ollama, &[a, b], &Key::for_test(&["phi4", "llama3"]));
         assert_eq!(String::from_utf8(scoped).unwrap(), r#"{"models":[{"name":"llama3:latest"},{"name":"phi4"}]}"#);
         let none: [&str; 0] = [];
-        assert_eq!(union(ListKind::OpenAi, &none, &key(&[])), b"{\"object\":\"list\",\"data\":[]}");
+        assert_eq!(union(ListKind::OpenAi, &none, &Key::for_test(&[])), b"{\"object\":\"list\",\"data\":[]}");
         let list = r#"{"object":"list","data":[{"id":"qwen3:8b","object":"model"}]}"#;
-        assert_eq!(union(ListKind::OpenAi, &[list], &key(&[])), list.as_bytes());
+        assert_eq!(union(ListKind::OpenAi, &[list], &Key::for_test(&[])), list.as_bytes());
     }
 
     #[test]

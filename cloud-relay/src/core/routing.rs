@@ -157,12 +157,9 @@ impl<H: Clone> Directory<H> {
     /// `model_not_found` where linked edges are known not to have it, `edge_offline` where the
     /// edges that might are not linked, `route_conflict` for a pin outside the key's scope.
     pub fn choose(&mut self, wanted: Wanted<'_>, random: u64) -> Result<Choice<H>, Refusal> {
-        let in_scope = |edge: &str| wanted.scope.is_empty() || wanted.scope.iter().any(|name| name == edge);
-        if let Some(pin) = wanted.pin.filter(|pin| !in_scope(pin)) {
-            return Err(Refusal::new(Code::RouteConflict, format!("this key may not use the edge `{pin}`")));
-        }
+        check_pin(wanted.scope, wanted.pin)?;
         let eligible = |name: &str| {
-            in_scope(name)
+            in_scope(wanted.scope, name)
                 && wanted.pin.is_none_or(|pin| pin == name)
                 && !wanted.tried.iter().any(|tried| tried == name)
         };
@@ -213,13 +210,32 @@ impl<H: Clone> Directory<H> {
         }
     }
 
+    /// The edges that a question to all of them goes to: every linked one within the key's scope,
+    /// in order of their names, or the one that the caller wants.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::choose`]: `route_conflict` for a pin outside the key's scope, `edge_offline`
+    /// for one that is not linked.
+    pub fn asked(&self, scope: &[String], pin: Option<&str>) -> Result<Vec<Choice<H>>, Refusal> {
+        check_pin(scope, pin)?;
+        let mut linked = self.linked(scope);
+        if let Some(pin) = pin {
+            linked.retain(|choice| choice.edge == pin);
+            if linked.is_empty() {
+                return Err(not_linked(Some(pin)));
+            }
+        }
+        Ok(linked)
+    }
+
     /// Linked edges within a key's scope, in order of their names.
     #[must_use]
     pub fn linked(&self, scope: &[String]) -> Vec<Choice<H>> {
         let mut linked: Vec<Choice<H>> = self
             .edges
             .iter()
-            .filter(|(name, edge)| edge.linked && (scope.is_empty() || scope.contains(name)))
+            .filter(|(name, edge)| edge.linked && in_scope(scope, name))
             .map(|(name, edge)| Choice { edge: name.clone(), instance: edge.instance, handle: edge.handle.clone() })
             .collect();
         linked.sort_by(|a, b| a.edge.cmp(&b.edge));
@@ -244,13 +260,7 @@ impl<H: Clone> Directory<H> {
         let model = wanted.model.as_short();
         let known = || self.edges.iter().filter(|(name, _)| eligible(name)).map(|(_, edge)| edge);
         if !known().any(|edge| edge.linked) {
-            let message = match wanted.pin {
-                Some(pin) => {
-                    format!("the edge `{pin}` is not linked; start causewayd there, or leave x-causeway-edge out")
-                }
-                None => "no edge is linked; check that causewayd runs on the GPU machine".to_owned(),
-            };
-            return Refusal::new(Code::EdgeOffline, message);
+            return not_linked(wanted.pin);
         }
         if known().any(|edge| !edge.linked && edge.models.contains_key(wanted.model)) {
             let message = format!("the edge that has `{model}` is not linked; check that causewayd runs there");
@@ -261,6 +271,26 @@ impl<H: Clone> Directory<H> {
             format!("model '{model}' not found on any linked edge; pull it there, or list models with GET /api/tags"),
         )
     }
+}
+
+fn in_scope(scope: &[String], edge: &str) -> bool {
+    scope.is_empty() || scope.iter().any(|name| name == edge)
+}
+
+/// Refuses a pin that the key's scope does not have.
+fn check_pin(scope: &[String], pin: Option<&str>) -> Result<(), Refusal> {
+    match pin.filter(|pin| !in_scope(scope, pin)) {
+        Some(pin) => Err(Refusal::new(Code::RouteConflict, format!("this key may not use the edge `{pin}`"))),
+        None => Ok(()),
+    }
+}
+
+fn not_linked(pin: Option<&str>) -> Refusal {
+    let message = match pin {
+        Some(pin) => format!("the edge `{pin}` is not linked; start causewayd there, or leave x-causeway-edge out"),
+        None => "no edge is linked; check that causewayd runs on the GPU machine".to_owned(),
+    };
+    Refusal::new(Code::EdgeOffline, message)
 }
 
 /// Two different indexes under `count` (at least 2).

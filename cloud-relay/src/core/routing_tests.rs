@@ -111,6 +111,22 @@ fn scope_pin_and_tried_edges_narrow_the_choice() {
 }
 
 #[test]
+fn a_question_to_all_edges_keeps_to_scope_and_pin_as_a_request_does() {
+    let directory = two_edges();
+    let asked = |scope: &[&str], pin| {
+        let scope: Vec<String> = scope.iter().map(|name| (*name).to_owned()).collect();
+        let names = |choices: Vec<Choice<u8>>| choices.into_iter().map(|choice| choice.edge).collect::<Vec<_>>();
+        directory.asked(&scope, pin).map(names).map_err(|refusal| refusal.code)
+    };
+    assert_eq!(asked(&[], None).unwrap(), ["a", "b"]);
+    assert_eq!(asked(&["b"], None).unwrap(), ["b"]);
+    assert_eq!(asked(&[], Some("a")).unwrap(), ["a"]);
+    assert_eq!(asked(&["b"], Some("a")), Err(Code::RouteConflict));
+    assert_eq!(asked(&[], Some("z")), Err(Code::EdgeOffline));
+    assert_eq!(Directory::<u8>::default().asked(&[], None), Ok(Vec::new()), "no edge is no fault of a list");
+}
+
+#[test]
 fn another_run_of_an_edge_starts_anew_and_late_news_of_the_old_one_is_ignored() {
     let mut directory = two_edges();
     let second = InstanceId::new(2);

@@ -1,7 +1,6 @@
 //! Reading callers' bodies whole, within bounds: each one's size, all of them together, and time.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use causeway_wire::Code;
@@ -12,47 +11,13 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::core::errors::Refusal;
 use crate::core::limits::{BODY_IDLE, BODY_TIME};
-
-/// Memory of all buffered bodies.
-pub(crate) struct Pool {
-    used: AtomicU64,
-    most: u64,
-}
-
-impl Pool {
-    /// A pool of `most` bytes.
-    pub(crate) fn new(most: u64) -> Arc<Self> {
-        Arc::new(Self { used: AtomicU64::new(0), most })
-    }
-}
+use crate::standalone::pool::{Lease, Pool};
 
 /// A body and its share of the pool.
 pub(crate) struct Buffered {
     /// The body.
     pub(crate) bytes: Bytes,
     _lease: Lease,
-}
-
-struct Lease {
-    pool: Arc<Pool>,
-    bytes: u64,
-}
-
-impl Lease {
-    fn grow(&mut self, by: usize) -> Result<(), Refusal> {
-        let by = u64::try_from(by).unwrap_or(u64::MAX);
-        self.bytes += by;
-        if self.pool.used.fetch_add(by, Ordering::AcqRel) + by > self.pool.most {
-            return Err(Refusal::new(Code::Saturated, "the relay buffers too many request bodies; try again"));
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.pool.used.fetch_sub(self.bytes, Ordering::AcqRel);
-    }
 }
 
 /// Reads a body of at most `limit` bytes.
@@ -69,7 +34,7 @@ pub(crate) async fn read(mut body: Incoming, limit: u64, pool: &Arc<Pool>) -> Re
         return Err(too_large());
     }
     let end = Instant::now() + BODY_TIME;
-    let mut lease = Lease { pool: Arc::clone(pool), bytes: 0 };
+    let mut lease = pool.lease();
     let mut first = Bytes::new();
     let mut rest: Option<BytesMut> = None;
     loop {
@@ -86,9 +51,13 @@ pub(crate) async fn read(mut body: Incoming, limit: u64, pool: &Arc<Pool>) -> Re
             Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
             Some(Err(error)) => return Err(Refusal::invalid(format!("the body ended midway: {error}"))),
         };
-        lease.grow(data.len())?;
-        if lease.bytes > limit {
+        // Its own size first: waiting does not cure that.
+        let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
+        if lease.bytes().saturating_add(length) > limit {
             return Err(too_large());
+        }
+        if !lease.grow(data.len()) {
+            return Err(Refusal::new(Code::Saturated, "the relay buffers too many request bodies; try again"));
         }
         match &mut rest {
             Some(rest) => rest.extend_from_slice(&data),

@@ -32,6 +32,11 @@ impl Registry {
         Ok((choice.handle, counted))
     }
 
+    /// The edges that a question to all of them goes to.
+    pub(crate) fn asked(&self, scope: &[String], pin: Option<&str>) -> Result<Vec<Choice<RelayLink>>, Refusal> {
+        self.lock().asked(scope, pin)
+    }
+
     /// Linked edges within a key's scope.
     pub(crate) fn linked(&self, scope: &[String]) -> Vec<Choice<RelayLink>> {
         self.lock().linked(scope)

@@ -6,9 +6,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use causeway_wire::StreamId;
 
-use crate::standalone::body::Pool;
+use crate::core::limits::METADATA_POOL;
 use crate::standalone::keys::Keys;
 use crate::standalone::log::AccessLog;
+use crate::standalone::pool::Pool;
 use crate::standalone::registry::Registry;
 use crate::standalone::running::Running;
 
@@ -18,7 +19,10 @@ pub(crate) struct Relay {
     pub(crate) registry: Arc<Registry>,
     pub(crate) running: Arc<Running>,
     pub(crate) log: Arc<AccessLog>,
-    pub(crate) pool: Arc<Pool>,
+    /// Memory of all buffered request bodies.
+    pub(crate) bodies: Arc<Pool>,
+    /// Memory of all answers about models.
+    pub(crate) answers: Arc<Pool>,
     /// Largest body of one request, bytes.
     pub(crate) body: u64,
     /// Requests at once, count.
@@ -33,7 +37,8 @@ impl Relay {
             registry,
             running: Arc::default(),
             log: Arc::default(),
-            pool: Pool::new(bodies),
+            bodies: Pool::new(bodies),
+            answers: Pool::new(METADATA_POOL),
             body,
             streams,
             draining: AtomicBool::new(false),

@@ -9,13 +9,15 @@ use bytes::Bytes;
 use causeway_dialect::route::{Dialect, Target, Upstream, classify};
 use causeway_wire::{Code, StreamId};
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
-use crate::core::auth::Key;
+use crate::core::auth::{Key, has_credential};
 use crate::core::errors::Refusal;
 use crate::core::headers::{self, Asked, Stamp};
 use crate::core::intake::{Call, check_target, refuse_target};
+use crate::core::metadata::{Kind, kind};
+use crate::core::own::{Access, Own};
 use crate::standalone::answer::{AnswerBody, Reply, ReplyBody};
 use crate::standalone::log::Record;
 use crate::standalone::relay::{Relay, new_id};
@@ -98,7 +100,6 @@ async fn answer(
     record: &Record,
     slot: &mut Option<Slot>,
 ) -> Result<Reply, Refused> {
-    let relay = &caller.relay;
     // Origin form has no scheme and no authority; whatever else there is goes to the judge whole.
     let target = match parts.uri.path_and_query() {
         Some(target) if parts.uri.authority().is_none() => target.as_str().to_owned(),
@@ -108,22 +109,12 @@ async fn answer(
     if let Some(refused) = refuse_target(&judged) {
         return Err(refused);
     }
-    let authenticate = || relay.keys.authenticate(&parts.headers, caller.address);
     match judged {
         Target::Root => Ok(own::root()),
-        Target::Causeway => match (parts.uri.path(), &parts.method) {
-            ("/healthz", &Method::GET | &Method::HEAD) => Ok(own::healthz()),
-            ("/readyz", &Method::GET | &Method::HEAD) => {
-                let has_credential =
-                    parts.headers.contains_key(http::header::AUTHORIZATION) || parts.headers.contains_key("x-api-key");
-                let key = if has_credential { Some(authenticate().map_err(ollama)?) } else { None };
-                Ok(own::readyz(relay, key.as_deref()))
-            }
-            (path, method) => {
-                let key = authenticate().map_err(ollama)?;
-                own::causeway(relay, method, path, &key).map_err(ollama)
-            }
-        },
+        Target::Causeway => {
+            let own = Own::read(parts.method.as_str(), &target);
+            own_path(caller, own, parts).map_err(|refusal| (Dialect::Ollama, refusal))
+        }
         Target::Upstream(route) => {
             let outcome = upstream(caller, id, route, &target, parts, incoming, record, slot).await;
             outcome.map_err(|refusal| (route.dialect(), refusal))
@@ -135,8 +126,18 @@ async fn answer(
     }
 }
 
-fn ollama(refusal: Refusal) -> Refused {
-    (Dialect::Ollama, refusal)
+fn own_path(caller: &Caller, own: Own, parts: &Parts) -> Result<Reply, Refusal> {
+    let relay = &caller.relay;
+    let needs_key = match own.access() {
+        Access::Anyone => false,
+        Access::KeySaysMore => has_credential(&parts.headers),
+        Access::Key => true,
+    };
+    let key = if needs_key { Some(relay.keys.authenticate(&parts.headers, caller.address)?) } else { None };
+    if let Some(key) = &key {
+        own.authorise(key)?;
+    }
+    own::answer(relay, own, key.as_deref())
 }
 
 #[expect(clippy::too_many_arguments, reason = "all of one request's parts, once")]
@@ -164,16 +165,17 @@ async fn upstream(
         return Err(Refusal::new(Code::Saturated, message));
     }
     let passed_on = headers::passed_on(&parts.headers);
-    if route == Upstream::OpenAiModel {
+    let kind = kind(route);
+    if kind == Some(Kind::AboutPath) {
         let call = Call::from_path(route, target, &key)?;
         return metadata::about(relay, &call, &asked, &key, passed_on, Bytes::new()).await;
     }
-    if route.method() == "GET" {
+    if kind == Some(Kind::List) {
         return metadata::list(relay, route, &asked, &key, passed_on).await;
     }
-    let body = body::read(incoming, relay.body, &relay.pool).await?;
+    let body = body::read(incoming, relay.body, &relay.bodies).await?;
     let call = Call::from_body(route, target, &key, &body.bytes)?;
-    if route == Upstream::OllamaShow {
+    if kind == Some(Kind::AboutBody) {
         return metadata::about(relay, &call, &asked, &key, passed_on, body.bytes.clone()).await;
     }
     inference(relay, id, &call, &asked, &key, parts, record, &body.bytes).await

@@ -1,5 +1,7 @@
 //! Lists of models over several edges, within scopes.
 
+use causeway_wire::{Code, Failure};
+
 use crate::support::Relay;
 
 const SHOW: &str =
@@ -64,4 +66,59 @@ async fn show_loses_what_its_owner_wrote() {
     assert_eq!(edges.json()["edges"][0]["edge"], "gpu-1");
     let plain = relay.key(&[]).await;
     assert_eq!(relay.get("/causeway/v1/edges", &plain).await.status, 403);
+}
+
+#[tokio::test]
+async fn a_pinned_list_shows_that_edge_alone_and_a_pin_is_judged_as_for_inference() {
+    let relay = Relay::start();
+    let key = relay.key(&[]).await;
+    let elsewhere = relay.key(&["--edges", "gpu-1"]).await;
+    let _first = relay.edge("gpu-1", &["a:latest"], &key).await;
+    let mut second = relay.edge("gpu-2", &["b:latest"], &key).await;
+    let list = |key: &str, pin: &str| {
+        let request = format!(
+            "GET /api/tags HTTP/1.1\r\nhost: relay\r\nx-api-key: {key}\r\nx-causeway-edge: {pin}\r\nconnection: close\r\n\r\n"
+        );
+        relay.raw(request)
+    };
+    let models = "{\"models\":[{\"name\":\"b:latest\"}]}";
+    let (answer, _) = tokio::join!(list(&key, "gpu-2"), second.answer(200, models));
+    assert_eq!((answer.body.as_str(), answer.header("x-causeway-edge")), (models, "gpu-2"));
+    for (key, pin, status, code) in [(&elsewhere, "gpu-2", 403, "route_conflict"), (&key, "gpu-9", 503, "edge_offline")]
+    {
+        let list = list(key, pin).await;
+        let inference =
+            relay.post_with("/api/chat", key, r#"{"model":"b"}"#, &format!("x-causeway-edge: {pin}\r\n")).await;
+        assert_eq!((list.status, list.header("x-causeway-reason")), (status, code));
+        assert_eq!((list.status, list.body), (inference.status, inference.body));
+    }
+}
+
+#[tokio::test]
+async fn a_model_is_asked_about_at_two_edges_at_most() {
+    let relay = Relay::start();
+    let key = relay.key(&[]).await;
+    let mut edges = Vec::new();
+    for name in ["gpu-1", "gpu-2", "gpu-3"] {
+        edges.push(relay.edge(name, &["m:latest"], &key).await);
+    }
+    let [first, second, third] = edges.as_mut_slice() else { panic!("three edges") };
+    let failing = async {
+        let mut asked = 0;
+        loop {
+            let (mut incoming, _) = tokio::select! {
+                request = first.request() => request,
+                request = second.request() => request,
+                request = third.request() => request,
+            };
+            asked += 1;
+            incoming.stream.fail(Failure::new(Code::LocalUnavailable, "Ollama is down"));
+            if asked == 2 {
+                return;
+            }
+        }
+    };
+    let (answer, ()) = tokio::join!(relay.post("/api/show", &key, r#"{"model":"m"}"#), failing);
+    assert_eq!((answer.status, answer.header("x-causeway-reason")), (503, "local_unavailable"));
+    assert!([first, second, third].iter().all(|edge| edge.incoming.is_empty()), "a third edge was asked");
 }
