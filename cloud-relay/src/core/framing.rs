@@ -46,23 +46,37 @@ pub struct Framing {
 }
 
 impl Framing {
-    /// Takes the next bytes of the connection.
-    pub fn feed(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
-            bytes = match self.at {
-                At::Body(left) => {
-                    let (left, rest) = skip(left, bytes);
-                    self.at = if left == 0 { At::Head } else { At::Body(left) };
-                    rest
-                }
-                At::Chunk(left) => {
-                    let (left, rest) = skip(left, bytes);
-                    self.at = if left == 0 { At::ChunkSize } else { At::Chunk(left) };
-                    rest
-                }
-                At::Head | At::ChunkSize | At::Trailer => self.feed_line(bytes),
-                At::Lost => return,
-            };
+    /// Takes the next bytes of the connection, up to the end of a request; how many they are.
+    #[must_use]
+    pub fn feed(&mut self, bytes: &[u8]) -> usize {
+        let mut left = bytes;
+        while !left.is_empty() {
+            let heads = self.heads;
+            let was_head = matches!(self.at, At::Head);
+            left = self.step(left);
+            let is_head = matches!(self.at, At::Head);
+            if is_head && (!was_head || self.heads > heads) {
+                break;
+            }
+        }
+        bytes.len() - left.len()
+    }
+
+    /// Takes at least one byte; the others.
+    fn step<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        match self.at {
+            At::Body(left) => {
+                let (left, rest) = skip(left, bytes);
+                self.at = if left == 0 { At::Head } else { At::Body(left) };
+                rest
+            }
+            At::Chunk(left) => {
+                let (left, rest) = skip(left, bytes);
+                self.at = if left == 0 { At::ChunkSize } else { At::Chunk(left) };
+                rest
+            }
+            At::Head | At::ChunkSize | At::Trailer => self.feed_line(bytes),
+            At::Lost => &[],
         }
     }
 
@@ -76,6 +90,12 @@ impl Framing {
     #[must_use]
     pub fn ambiguous(&self) -> Option<u64> {
         self.ambiguous
+    }
+
+    /// No request has begun that is not whole.
+    #[must_use]
+    pub fn between(&self) -> bool {
+        matches!(self.at, At::Head) && !self.begun && self.length == 0
     }
 
     /// A head has begun and is not whole yet.
@@ -192,8 +212,10 @@ mod tests {
 
     fn fed(text: &str, piece: usize) -> Framing {
         let mut framing = Framing::default();
-        for bytes in text.as_bytes().chunks(piece) {
-            framing.feed(bytes);
+        for mut bytes in text.as_bytes().chunks(piece) {
+            while !bytes.is_empty() {
+                bytes = &bytes[framing.feed(bytes)..];
+            }
         }
         framing
     }
@@ -246,6 +268,24 @@ mod tests {
             let framing = fed(text, piece);
             assert_eq!(framing.heads(), 5);
             assert_eq!(framing.ambiguous(), Some(4));
+        }
+    }
+
+    #[test]
+    fn bytes_are_taken_up_to_the_end_of_a_request() {
+        for request in [
+            "GET / HTTP/1.1\r\nhost: a\r\n\r\n",
+            "POST / HTTP/1.1\r\ncontent-length: 5\r\n\r\n12345",
+            "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n",
+        ] {
+            for more in ["", "x", "\r\n", request] {
+                let mut framing = Framing::default();
+                assert_eq!(framing.feed(format!("{request}{more}").as_bytes()), request.len(), "{request}{more}");
+                assert!(framing.between() && framing.heads() == 1);
+            }
+            let mut begun = Framing::default();
+            assert_eq!(begun.feed(&request.as_bytes()[..request.len() - 1]), request.len() - 1);
+            assert!(!begun.between(), "{request}");
         }
     }
 

@@ -37,6 +37,20 @@ pub const BODY_TIME: Duration = Duration::from_secs(300);
 /// A caller that takes no byte for this long loses its request.
 pub const WRITE_STALL: Duration = Duration::from_secs(60);
 
+/// A caller that has been behind its answer for this long, without once having taken all that was
+/// there, loses it: a stream's longest life. A byte a minute would hold a whole answer for days.
+pub const BEHIND_TIME: Duration = Duration::from_secs(30 * 60);
+
+/// Bytes after a request that are read before its answer is whole, so that its caller's leaving
+/// shows; beyond them it does not until something is written.
+pub const READ_AHEAD: usize = 16 * 1024;
+
+/// After our side of a connection is closed the caller's bytes are taken until it is silent for this long…
+pub const LINGER_SILENCE: Duration = Duration::from_secs(2);
+
+/// …or for this long in all: 32 MiB over 10 Mbit/s.
+pub const LINGER_TIME: Duration = Duration::from_secs(30);
+
 /// A body up to this long rides in `open`, bytes; longer ones follow as the edge's window allows.
 pub const BODY_IN_OPEN: usize = 64 * 1024;
 

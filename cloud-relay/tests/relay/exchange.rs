@@ -99,6 +99,21 @@ async fn a_whole_answer_goes_out_with_its_length_and_the_connection_is_used_agai
 }
 
 #[tokio::test]
+async fn requests_sent_ahead_of_their_answers_are_answered_in_turn() {
+    let (relay, key, mut edge) = linked().await;
+    let mut socket = relay.connect().await;
+    let last = post("/api/chat", &key, CHAT, "connection: close\r\n");
+    let both = format!("{}\r\n{last}", post("/api/chat", &key, CHAT, ""));
+    socket.write_all(both.as_bytes()).await.unwrap();
+    edge.answer(200, "{\"n\":1}").await;
+    edge.answer(200, "{\"n\":2}").await;
+    let mut seen = Vec::new();
+    let _ = patiently(socket.read_to_end(&mut seen)).await;
+    let seen = text(&seen);
+    assert!(seen.find("{\"n\":1}").is_some_and(|at| seen[at..].contains("{\"n\":2}")), "{seen}");
+}
+
+#[tokio::test]
 async fn an_edges_error_reaches_the_caller_as_it_is() {
     let (relay, key, mut edge) = linked().await;
     let (answer, _) = tokio::join!(relay.post("/api/chat", &key, CHAT), edge.answer(400, "{\"error\":\"no tools\"}"));
@@ -122,9 +137,11 @@ async fn a_long_body_arrives_whole() {
 #[tokio::test]
 async fn a_caller_who_leaves_cancels_before_and_after_the_head() {
     let (relay, key, mut edge) = linked().await;
-    for answered in [false, true] {
+    // What comes after the request must not hide that its caller has left.
+    for (answered, more) in [(false, ""), (true, ""), (false, "x"), (true, "\r\n"), (false, "GET / HTTP/1.1\r\n\r\n")] {
         let mut socket = relay.connect().await;
-        socket.write_all(post("/api/chat", &key, CHAT, "").as_bytes()).await.unwrap();
+        let request = post("/api/chat", &key, CHAT, "");
+        socket.write_all(format!("{request}{more}").as_bytes()).await.unwrap();
         let (mut incoming, _) = edge.request().await;
         if answered {
             incoming.stream.send_head_with(head(200, "application/x-ndjson"), "{}\n".into()).unwrap();
