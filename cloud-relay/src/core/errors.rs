@@ -6,6 +6,8 @@ use causeway_dialect::error;
 use causeway_dialect::route::Dialect;
 use causeway_wire::{Code, Failure, OpenRefused};
 
+use crate::core::limits::{SATURATED_LEAST, SATURATED_MOST};
+
 /// Why a caller gets an error instead of an answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Refusal {
@@ -46,6 +48,12 @@ impl Refusal {
     pub fn after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
         self
+    }
+
+    /// The same, and where every slot is taken the time until one is predicted to be free.
+    #[must_use]
+    pub fn predicted(self, wait: Option<Duration>) -> Self {
+        if self.code == Code::Saturated { self.after(saturated_after(wait)) } else { self }
     }
 
     /// A request in a form that is refused.
@@ -109,9 +117,15 @@ impl From<OpenRefused> for Refusal {
     }
 }
 
+/// When a caller who found everything taken should try again: when a slot is predicted to be free,
+/// as far as that is known, and within bounds.
+fn saturated_after(wait: Option<Duration>) -> Duration {
+    wait.unwrap_or_default().clamp(SATURATED_LEAST, SATURATED_MOST)
+}
+
 fn default_retry_after(code: Code) -> Option<Duration> {
     match code {
-        Code::Saturated => Some(Duration::from_secs(1)),
+        Code::Saturated => Some(saturated_after(None)),
         Code::EdgeOffline | Code::LocalUnavailable | Code::Draining | Code::WrongInstance => {
             Some(Duration::from_secs(5))
         }
@@ -154,6 +168,17 @@ mod tests {
         ] {
             assert!(refusal.headers().contains(&("x-should-retry", "false".to_owned())));
         }
+    }
+
+    #[test]
+    fn who_finds_every_slot_taken_is_told_when_one_is_predicted_to_be_free() {
+        let after = |code, wait| Refusal::new(code, "m").predicted(wait).retry_after;
+        for (wait, expected) in [(None, 1_000), (Some(0), 1_000), (Some(7_300), 7_300), (Some(600_000), 60_000)] {
+            let wait = wait.map(Duration::from_millis);
+            assert_eq!(after(Code::Saturated, wait), Some(Duration::from_millis(expected)), "{wait:?}");
+        }
+        assert_eq!(after(Code::EdgeOffline, Some(Duration::from_secs(9))), Some(Duration::from_secs(5)));
+        assert_eq!(after(Code::ForbiddenModel, Some(Duration::from_secs(9))), None);
     }
 
     #[test]

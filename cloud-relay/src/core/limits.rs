@@ -79,6 +79,13 @@ pub const MAX_REQUEST_ID: usize = 128;
 /// Edges that are sent one request, count: the first and one more.
 pub const MAX_ATTEMPTS: usize = 2;
 
+/// Where every slot is taken, callers are asked to come again no sooner than this (they would only
+/// be refused again)…
+pub const SATURATED_LEAST: Duration = Duration::from_secs(1);
+
+/// …and no later: predictions that far are guesses.
+pub const SATURATED_MOST: Duration = Duration::from_secs(60);
+
 /// An edge whose last answer is older than this does not count as reachable: a ping after 15 s of
 /// silence, and twice the wait for its answer.
 pub const RETURN_PATH_FRESH: Duration = Duration::from_secs(30);

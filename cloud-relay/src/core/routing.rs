@@ -196,6 +196,16 @@ impl<H: Clone> Directory<H> {
         Ok(Choice { edge: chosen, instance: edge.instance, handle: edge.handle.clone() })
     }
 
+    /// The shortest predicted wait for a slot among the edges that could take a request now, tried
+    /// or not; `None` where no linked edge is known to have the model.
+    #[must_use]
+    pub fn wait(&self, wanted: Wanted<'_>) -> Option<Duration> {
+        let eligible = |name: &str| in_scope(wanted.scope, name) && wanted.pin.is_none_or(|pin| pin == name);
+        let linked = self.edges.iter().filter(|(name, edge)| edge.linked && eligible(name));
+        let models = linked.filter_map(|(_, edge)| edge.models.get(wanted.model));
+        models.filter(|model| model.offered).map(|model| model.wait(UNKNOWN_ANSWER)).min()
+    }
+
     /// A request that [`Self::choose`] counted is over.
     pub fn ended(&mut self, edge: &str, instance: InstanceId, model: &ModelName) {
         let Some(edge) = self.known(edge, instance) else {

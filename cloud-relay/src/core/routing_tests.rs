@@ -127,6 +127,21 @@ fn a_question_to_all_edges_keeps_to_scope_and_pin_as_a_request_does() {
 }
 
 #[test]
+fn the_wait_that_is_told_is_the_shortest_among_the_edges_that_may_take_it() {
+    let mut directory = two_edges();
+    directory.load("a", FIRST, &busy("m", 9, 2_000));
+    directory.load("b", FIRST, &busy("m", 3, 2_000));
+    let (m, other) = (model("m"), model("other"));
+    let (only_a, only_b) = (["a".to_owned()], ["b".to_owned()]);
+    let all = Wanted { model: &m, scope: &[], pin: None, tried: &only_b };
+    let seconds = |wanted: Wanted<'_>| directory.wait(wanted).map(|wait| wait.as_secs());
+    assert_eq!(seconds(all), Some(6));
+    assert_eq!(seconds(Wanted { pin: Some("a"), ..all }), Some(18));
+    assert_eq!(seconds(Wanted { scope: &only_a, ..all }), Some(18));
+    assert_eq!(seconds(Wanted { model: &other, ..all }), None);
+}
+
+#[test]
 fn another_run_of_an_edge_starts_anew_and_late_news_of_the_old_one_is_ignored() {
     let mut directory = two_edges();
     let second = InstanceId::new(2);

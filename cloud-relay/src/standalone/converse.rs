@@ -106,7 +106,11 @@ pub(crate) async fn converse(relay: &Relay, request: Request<'_>) -> Result<Repl
                 };
                 return Ok(Reply { status, headers, body, edge: Some(edge), model: Some(model), outcome, code: None });
             }
-            Command::Refuse(refusal) => return Err(refusal),
+            Command::Refuse(refusal) => {
+                // This request waits for no slot any more.
+                drop(held);
+                return Err(refusal.predicted(relay.registry.wait(wanted(&request, &[]))));
+            }
             Command::Forward(_) | Command::Finish | Command::FinishWith(_) | Command::Cut => return Err(lost()),
         };
         command = exchange.on(next);
@@ -117,11 +121,13 @@ fn lost() -> Refusal {
     Refusal::new(Code::Internal, "the relay lost track of this request; try again")
 }
 
+fn wanted<'a>(request: &'a Request<'_>, tried: &'a [String]) -> Wanted<'a> {
+    Wanted { model: &request.call.model, scope: &request.key.edges, pin: request.asked.edge.as_deref(), tried }
+}
+
 /// Chooses an edge and opens a stream there; the body rides along if it is short.
 fn open(relay: &Relay, request: &Request<'_>, tried: &[String]) -> Result<(RequestStream, Counted), Event> {
-    let wanted =
-        Wanted { model: &request.call.model, scope: &request.key.edges, pin: request.asked.edge.as_deref(), tried };
-    let (link, counted) = relay.registry.choose(wanted).map_err(Event::NoEdge)?;
+    let (link, counted) = relay.registry.choose(wanted(request, tried)).map_err(Event::NoEdge)?;
     let mut open = request.call.open(link.edge_instance(), request.headers.clone(), request.asked, request.key);
     if let Some(time) = request.asked.first_token {
         let left = time.saturating_sub(request.started.elapsed());

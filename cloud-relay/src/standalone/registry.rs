@@ -1,6 +1,7 @@
 //! The links as the hub tells of them, kept in the core's directory.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use causeway_dialect::model::ModelName;
 use causeway_transport::{HubEvents, RelayLink};
@@ -30,6 +31,11 @@ impl Registry {
             model: wanted.model.clone(),
         };
         Ok((choice.handle, counted))
+    }
+
+    /// When a slot for such a request is predicted to be free.
+    pub(crate) fn wait(&self, wanted: Wanted<'_>) -> Option<Duration> {
+        self.lock().wait(wanted)
     }
 
     /// The edges that a question to all of them goes to.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::{Answer, Relay, patiently, post, run};
+use crate::support::{Answer, Relay, patiently, post, run, until};
 
 const CHAT: &str = r#"{"model":"m","messages":[]}"#;
 
@@ -85,12 +85,7 @@ async fn a_revoked_or_expired_key_is_refused_within_a_second() {
     assert!(run(&["keys", "revoke", "--config", relay.config.to_str().unwrap(), id]).status.success());
     let begun = std::time::Instant::now();
     for (key, limit) in [(&key, 2_500), (&expiring, 7_500)] {
-        patiently(async {
-            while relay.post("/api/chat", key, CHAT).await.status != 401 {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        })
-        .await;
+        until(async || relay.post("/api/chat", key, CHAT).await.status == 401).await;
         assert!(begun.elapsed() < Duration::from_millis(limit), "{:?}", begun.elapsed());
     }
     assert!(relay.post("/api/chat", &key, CHAT).await.body.contains("revoked"));
@@ -275,12 +270,7 @@ async fn half_a_body_is_an_error_for_its_sender_and_holds_nothing() {
     socket.shutdown().await.unwrap();
     let answer = patiently(Answer::read(&mut socket)).await;
     assert!(matches!(answer.status, 0 | 400), "{answer:?}");
-    patiently(async {
-        while relay.post("/api/chat", &key, CHAT).await.header("x-causeway-reason") != "edge_offline" {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await;
+    until(async || relay.post("/api/chat", &key, CHAT).await.header("x-causeway-reason") == "edge_offline").await;
 }
 
 #[tokio::test]

@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use causeway_transport::Received;
-use causeway_wire::{Code, Failure, Outcome};
+use causeway_wire::{Code, Failure, Load, ModelLoad, Outcome};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::{Answer, Edge, Relay, head, patiently, post, text};
+use crate::support::{Answer, Edge, Relay, head, patiently, post, text, until};
 
 const CHAT: &str = r#"{"model":"M","messages":[]}"#;
 
@@ -215,6 +215,26 @@ async fn a_retryable_failure_is_tried_on_another_edge_and_the_caller_never_sees_
 }
 
 #[tokio::test]
+async fn who_is_refused_for_load_is_told_when_a_slot_is_predicted_to_be_free() {
+    let (relay, key, mut edge) = linked().await;
+    let entry = ModelLoad { model: "m".to_owned(), in_flight: 5, answer_ms: 4_000, ..ModelLoad::default() };
+    edge.link.set_load(Load { models: vec![entry] });
+    until(async || {
+        let serve = async {
+            let (mut incoming, _) = edge.request().await;
+            incoming.stream.fail(Failure::new(Code::Saturated, "the queue is full"));
+        };
+        let (answer, ()) = tokio::join!(relay.post("/api/chat", &key, CHAT), serve);
+        assert_eq!((answer.status, answer.header("x-causeway-reason")), (503, "saturated"));
+        // Four or five answers of four seconds, whether our own was one of them when the load arrived;
+        // before that there is nothing to predict from.
+        assert!(matches!(answer.header("retry-after"), "1" | "16" | "20"), "{answer:?}");
+        answer.header("retry-after") != "1"
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_broken_answer_ends_as_its_dialect_says() {
     let (relay, key, mut edge) = linked().await;
     let lost = || Failure::new(Code::UpstreamIncomplete, "Ollama ended midway");
@@ -275,12 +295,7 @@ async fn sigterm_lets_running_answers_finish_and_ends_with_0() {
     let mut seen = Vec::new();
     assert!(patiently(socket.read_buf(&mut seen)).await.unwrap() > 0);
     relay.terminate();
-    patiently(async {
-        while tokio::net::TcpStream::connect(relay.callers).await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await;
+    until(async || tokio::net::TcpStream::connect(relay.callers).await.is_err()).await;
     incoming.stream.send_now("{\"n\":2}\n".into()).unwrap();
     incoming.stream.finish(None);
     let _ = patiently(socket.read_to_end(&mut seen)).await;

@@ -25,6 +25,23 @@ pub(crate) async fn patiently<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("waited too long")
 }
 
+/// How often [`until`] looks.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Waits for what only asking again shows: another process tells nobody when it has changed.
+pub(crate) async fn until(holds: impl AsyncFnMut() -> bool) {
+    until_every(LOOK, holds).await;
+}
+
+async fn until_every(pause: Duration, mut holds: impl AsyncFnMut() -> bool) {
+    patiently(async {
+        while !holds().await {
+            tokio::time::sleep(pause).await;
+        }
+    })
+    .await;
+}
+
 /// Runs the program to its end.
 pub(crate) fn run(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_causeway-relay")).args(args).stdin(Stdio::null()).output().unwrap()
@@ -109,13 +126,8 @@ impl Relay {
         let made = run(&all);
         assert!(made.status.success(), "{}", text(&made.stderr));
         let key = text(&made.stdout).trim().to_owned();
-        patiently(async {
-            // Slowly: failures are limited by address.
-            while matches!(self.get("/readyz", &key).await.status, 401 | 429) {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        })
-        .await;
+        // Slowly: failures are limited by address.
+        until_every(10 * LOOK, async || !matches!(self.get("/readyz", &key).await.status, 401 | 429)).await;
         key
     }
 
@@ -147,16 +159,10 @@ impl Relay {
     /// Links an edge that has these models.
     pub(crate) async fn edge(&self, name: &str, models: &[&str], key: &str) -> Edge {
         let edge = Edge::dial(self, name, models);
-        patiently(async {
-            let wanted = format!("\"edge\":\"{name}\"");
-            loop {
-                let ready = self.get("/readyz", key).await.body;
-                let listed = models.iter().all(|model| ready.contains(model));
-                if ready.contains(&wanted) && listed {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
+        let wanted = format!("\"edge\":\"{name}\"");
+        until(async || {
+            let ready = self.get("/readyz", key).await.body;
+            ready.contains(&wanted) && models.iter().all(|model| ready.contains(model))
         })
         .await;
         edge
@@ -234,7 +240,7 @@ fn dechunk(mut body: &str) -> (String, bool) {
 
 /// An edge in this process.
 pub(crate) struct Edge {
-    _link: EdgeLink,
+    pub(crate) link: EdgeLink,
     pub(crate) incoming: mpsc::Receiver<Incoming>,
     driver: tokio::task::JoinHandle<()>,
 }
@@ -267,7 +273,7 @@ impl Edge {
         let (link, driver, incoming) = EdgeLink::new(config);
         let models = models.iter().map(|name| ModelInfo { name: (*name).to_owned(), slots: 1, ..ModelInfo::default() });
         link.set_catalog(models.collect());
-        Self { _link: link, incoming, driver: tokio::spawn(driver) }
+        Self { link, incoming, driver: tokio::spawn(driver) }
     }
 
     /// The next request and its whole body.
