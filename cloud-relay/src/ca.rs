@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256, SanType,
+    PKCS_ECDSA_P256_SHA256, PublicKeyData as _, SanType,
 };
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -53,6 +53,9 @@ pub enum CaError {
     /// A certificate or key cannot be made or understood.
     #[error("certificate authority: {0}")]
     Certificate(#[from] rcgen::Error),
+    /// What it signed would be trusted by nobody.
+    #[error("certificate authority: {CERT_FILE} and {KEY_FILE} do not belong together")]
+    Mismatch,
     /// Not an edge name.
     #[error("`{0}` is no edge name: use 1 to 64 of a-z, 0-9, `-`, `_` and `.`")]
     EdgeName(String),
@@ -93,12 +96,19 @@ impl Ca {
     ///
     /// # Errors
     ///
-    /// A file that is missing, unreadable or no certificate or key.
+    /// A file that is missing, unreadable or no certificate or key, or two that do not belong together.
     pub fn load(directory: &Path) -> Result<Self, CaError> {
         let cert_pem = files::read(&directory.join(CERT_FILE))?;
         let key = KeyPair::from_pem(&files::read(&directory.join(KEY_FILE))?)?;
-        let issuer = Issuer::from_ca_cert_pem(&cert_pem, key)?;
-        Ok(Self { cert_pem, issuer })
+        let spki = key.subject_public_key_info();
+        let ca = Self { issuer: Issuer::from_ca_cert_pem(&cert_pem, key)?, cert_pem };
+        let cert = ca.cert_der()?;
+        let (_, parsed) = X509Certificate::from_der(&cert)
+            .map_err(|_| CaError::Certificate(rcgen::Error::CouldNotParseCertificate))?;
+        if parsed.public_key().raw != spki {
+            return Err(CaError::Mismatch);
+        }
+        Ok(ca)
     }
 
     /// Writes certificate and key (0600) into a directory, which is made if need be.
@@ -108,8 +118,8 @@ impl Ca {
     /// A file that exists already or cannot be written.
     pub fn save(&self, directory: &Path) -> Result<(), CaError> {
         files::make_directory(directory)?;
-        files::write_new(&directory.join(CERT_FILE), &self.cert_pem)?;
         files::write_new(&directory.join(KEY_FILE), &self.issuer.key().serialize_pem())?;
+        files::write_new(&directory.join(CERT_FILE), &self.cert_pem)?;
         Ok(())
     }
 
@@ -238,5 +248,9 @@ mod tests {
         use std::os::unix::fs::PermissionsExt as _;
         let mode = std::fs::metadata(path.join(KEY_FILE)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+        let other = directory.path().join("other");
+        Ca::create("test").unwrap().save(&other).unwrap();
+        std::fs::copy(other.join(KEY_FILE), path.join(KEY_FILE)).unwrap();
+        assert!(matches!(Ca::load(&path), Err(CaError::Mismatch)));
     }
 }

@@ -19,6 +19,7 @@ mod keys;
 mod log;
 mod metadata;
 mod own;
+mod parts;
 mod pool;
 mod registry;
 mod relay;

@@ -15,12 +15,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use crate::ca::Ca;
 use crate::core::limits::{DRAIN_TIME, LOG_TIME, MAX_CALLERS};
 use crate::standalone::callers_tls::CallersTls;
 use crate::standalone::config::Config;
 use crate::standalone::handshakes::Handshakes;
 use crate::standalone::keys::{Keys, Watched};
+use crate::standalone::parts::Parts;
 use crate::standalone::registry::Registry;
 use crate::standalone::relay::Relay;
 use crate::standalone::{callers, edges};
@@ -55,11 +55,8 @@ type Vital = JoinSet<&'static str>;
 /// # Errors
 ///
 /// It cannot start, or one of its vital tasks ended.
-pub(crate) async fn serve(config: Config, until_stdin_closes: bool) -> anyhow::Result<ExitCode> {
-    let (keys, watched) = Keys::open(&config.store)?;
-    let ca = Ca::load(&config.ca).context("ca.directory")?;
-    let callers_tls = config.tls.clone().map(|(cert, key)| CallersTls::load(cert, key)).transpose()?;
-    let edges_tls = edges::acceptor(&ca, &config.name, config.edges).context("edges.name")?;
+pub(crate) async fn serve(config: Config, parts: Parts, until_stdin_closes: bool) -> anyhow::Result<ExitCode> {
+    let Parts { keys, watched, callers_tls, edges_tls } = parts;
     let callers_port = bind(config.callers, "callers.listen")?;
     let edges_port = bind(config.edges, "edges.listen")?;
     say_listening(&callers_port, callers_tls.is_some(), &edges_port, &config).await?;

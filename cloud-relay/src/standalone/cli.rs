@@ -15,7 +15,7 @@ use crate::core::auth::{Key, NewKey};
 use crate::standalone::config::Config;
 use crate::standalone::keys::unix_now;
 use crate::standalone::store::Store;
-use crate::standalone::{app, init};
+use crate::standalone::{app, init, parts};
 
 /// `EX_USAGE` and `EX_CONFIG` of sysexits.h.
 const USAGE: u8 = 64;
@@ -34,14 +34,18 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Makes a certificate authority, a server certificate, a store and a commented configuration.
+    /// Makes a certificate authority, a server certificate, a store and a commented configuration,
+    /// or what is missing of them.
     Init {
         /// Directory to make them in.
         #[arg(long)]
         dir: PathBuf,
         /// Name under which the relay is reached.
+        #[arg(long, required_unless_present = "renew_certificates")]
+        name: Option<String>,
+        /// Only sign a new certificate for the callers' port; all else stays.
         #[arg(long)]
-        name: String,
+        renew_certificates: bool,
     },
     /// Runs the relay.
     Serve {
@@ -142,13 +146,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
-        Command::Init { dir, name } => say(&init::init(&dir, &name)?)?,
+        Command::Init { dir, name, renew_certificates: true } => say(&init::renew(&dir, name.as_deref())?)?,
+        Command::Init { dir, name, renew_certificates: false } => say(&init::init(&dir, &name.unwrap_or_default())?)?,
         Command::CheckConfig { config } => {
             let parsed = load(&config.path)?;
-            let faults = parsed.check_files();
-            if !faults.is_empty() {
-                return Err(Failure::Config(faults.join("\n")));
-            }
+            parts::load(&parsed).map_err(|faults| Failure::Config(faults.to_string()))?;
             say(&format!("{}: no faults\n", config.path.display()))?;
         }
         Command::Serve { config, until_stdin_closes } => return serve(&config.path, until_stdin_closes),
@@ -170,10 +172,11 @@ fn load(path: &Path) -> Result<Config, Failure> {
 
 fn serve(path: &Path, until_stdin_closes: bool) -> Result<ExitCode, Failure> {
     let config = load(path)?;
-    let faults = config.check_files();
-    if !faults.is_empty() {
-        return Err(Failure::Config(faults.join("\n")));
-    }
+    let parts = parts::load(&config).map_err(|faults| match faults.of_configuration {
+        true => Failure::Config(faults.to_string()),
+        // A service manager may start it again: the fault may pass.
+        false => Failure::Runtime(anyhow::anyhow!("{faults}")),
+    })?;
     let filter = tracing_subscriber::EnvFilter::builder()
         .with_default_directive(tracing::level_filters::LevelFilter::INFO.into())
         .with_env_var("CAUSEWAY_LOG")
@@ -181,7 +184,7 @@ fn serve(path: &Path, until_stdin_closes: bool) -> Result<ExitCode, Failure> {
     // Set already if the process runs it twice, as tests do.
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers()).enable_all().build()?;
-    let outcome = runtime.block_on(app::serve(config, until_stdin_closes));
+    let outcome = runtime.block_on(app::serve(config, parts, until_stdin_closes));
     // A thread that still reads standard input must not hold up the end.
     runtime.shutdown_background();
     Ok(outcome?)

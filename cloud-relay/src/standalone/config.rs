@@ -72,6 +72,12 @@ impl Config {
         if body > bodies {
             faults.add("limits.bodies-mib", &(bodies / MIB).to_string(), "at least limits.body-mib", None);
         }
+        if let (Some(callers), Some(edges)) = (callers, edges)
+            && callers == edges
+            && callers.port() != 0
+        {
+            faults.add("edges.listen", &format!("\"{edges}\""), "another port than callers.listen", None);
+        }
         match (callers, edges, name, ca, store) {
             (Some(callers), Some(edges), Some(name), Some(ca), Some(store)) if faults.is_empty() => Ok(Self {
                 callers,
@@ -86,22 +92,6 @@ impl Config {
             }),
             _ => Err(faults),
         }
-    }
-
-    /// Faults that only a look at the files shows.
-    pub(crate) fn check_files(&self) -> Vec<String> {
-        let tls = self
-            .tls
-            .iter()
-            .flat_map(|(cert, key)| [("callers.tls-cert", cert.clone()), ("callers.tls-key", key.clone())]);
-        tls.chain([
-            ("ca.directory", self.ca.join(crate::ca::CERT_FILE)),
-            ("ca.directory", self.ca.join(crate::ca::KEY_FILE)),
-            ("store.sqlite", self.store.clone()),
-        ])
-        .filter(|(_, path)| std::fs::File::open(path).is_err())
-        .map(|(key, path)| format!("{key}: {} cannot be read; `causeway-relay init` makes it", path.display()))
-        .collect()
     }
 }
 

@@ -84,3 +84,10 @@ fn an_empty_name_of_the_relay_is_a_fault_with_a_text() {
     let fault = parse(&GOOD.replace("relay.example.com", "")).unwrap_err();
     assert!(fault.contains("edges.name") && fault.contains("edges reach this relay"), "{fault:?}");
 }
+
+#[test]
+fn callers_and_edges_cannot_share_a_port() {
+    let same = GOOD.replace("127.0.0.1:0", "127.0.0.1:8443").replace("0.0.0.0:8444", "127.0.0.1:8443");
+    assert!(parse(&same).unwrap_err().contains("edges.listen = \"127.0.0.1:8443\": expected another port"));
+    assert!(parse(&GOOD.replace("0.0.0.0:8444", "127.0.0.1:0")).is_ok(), "the system chooses two");
+}

@@ -1,31 +1,172 @@
 //! `init`: everything a new relay needs, in one directory.
+//!
+//! Invariant: nothing that is there is written over. What an `init` that was interrupted left out
+//! is made by the next one; a renewed certificate leaves the old one beside it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::ca::Ca;
+use anyhow::{Context as _, bail};
+
+use crate::ca::{self, Ca};
+use crate::standalone::config::Config;
 use crate::standalone::files;
 use crate::standalone::store::Store;
 
-/// Makes CA, server certificate, store and a commented configuration. Nothing is written over.
+/// The parts, in the order in which they are made.
+struct Layout {
+    directory: PathBuf,
+    ca: PathBuf,
+    server: PathBuf,
+    server_key: PathBuf,
+    store: PathBuf,
+    config: PathBuf,
+}
+
+impl Layout {
+    fn new(directory: &Path) -> Self {
+        Self {
+            directory: directory.to_owned(),
+            ca: directory.join("ca"),
+            server: directory.join("server.pem"),
+            server_key: directory.join("server.key"),
+            store: directory.join("causeway-relay.db"),
+            config: directory.join("causeway-relay.toml"),
+        }
+    }
+
+    /// Whether the authority and the server's certificate are there.
+    ///
+    /// # Errors
+    ///
+    /// What is there cannot be completed without losing something.
+    fn check(&self) -> anyhow::Result<(bool, bool)> {
+        let has_ca = pair(
+            &self.ca.join(ca::CERT_FILE),
+            &self.ca.join(ca::KEY_FILE),
+            "restore it from a backup; if no edge ever used this authority, move the file away and run `init` again",
+        )?;
+        let has_server = pair(&self.server, &self.server_key, "`init --renew-certificates` makes both anew")?;
+        if !has_ca && self.store.exists() {
+            bail!(
+                "{} is there and the certificate authority in {} is not: restore it from a backup, for edges trust it \
+                 alone; to begin anew, move the store away or use another directory. Nothing was changed",
+                self.store.display(),
+                self.ca.display(),
+            );
+        }
+        Ok((has_ca, has_server))
+    }
+
+    fn next(&self) -> String {
+        let config = self.config.display();
+        format!(
+            "next: causeway-relay keys create --config {config} --name my-app\n      causeway-relay serve --config {config}\n"
+        )
+    }
+}
+
+/// Makes CA, server certificate, store and a commented configuration, or what is missing of them.
 ///
 /// # Errors
 ///
-/// A file that exists already or cannot be written, or a name that no certificate can carry.
+/// All of it is there, a part is there that cannot be completed without losing something, a file
+/// cannot be written, or a name that no certificate can carry.
 pub(crate) fn init(directory: &Path, name: &str) -> anyhow::Result<String> {
     files::make_directory(directory)?;
-    let directory = directory.canonicalize()?;
-    let ca = Ca::create(name)?;
-    let server = ca.sign_server(&[name])?;
-    let config_path = directory.join("causeway-relay.toml");
-    files::write_new(&config_path, &config(&directory, name))?;
-    ca.save(&directory.join("ca"))?;
-    files::write_new(&directory.join("server.pem"), &server.chain_pem)?;
-    files::write_new(&directory.join("server.key"), &server.key_pem)?;
-    Store::create(&directory.join("causeway-relay.db"))?;
-    let config = config_path.display();
+    let layout = Layout::new(&directory.canonicalize()?);
+    let (has_ca, has_server) = layout.check()?;
+    let (has_store, has_config) = (layout.store.exists(), layout.config.exists());
+    let parts =
+        [(&layout.ca, has_ca), (&layout.server, has_server), (&layout.store, has_store), (&layout.config, has_config)];
+    let list = |wanted: bool| {
+        let paths = parts.iter().filter(|(_, there)| *there == wanted);
+        paths.map(|(path, _)| path.display().to_string()).collect::<Vec<_>>().join(", ")
+    };
+    let (kept, made) = (list(true), list(false));
+    if made.is_empty() {
+        bail!(
+            "all of it is there already and nothing was changed: {kept}\n{}\
+             `init --dir {} --renew-certificates` renews the callers' certificate; another relay needs another directory",
+            layout.next(),
+            layout.directory.display(),
+        );
+    }
+    let ca = if has_ca {
+        Ca::load(&layout.ca).with_context(|| layout.ca.display().to_string())?
+    } else {
+        let ca = Ca::create(name)?;
+        ca.save(&layout.ca)?;
+        ca
+    };
+    if !has_server {
+        let server = ca.sign_server(&[name])?;
+        files::write_new(&layout.server_key, &server.key_pem)?;
+        files::write_new(&layout.server, &server.chain_pem)?;
+    }
+    if !has_store {
+        Store::create(&layout.store)?;
+    }
+    if !has_config {
+        files::write_new(&layout.config, &config(&layout.directory, name))?;
+    }
+    let kept = if kept.is_empty() { kept } else { format!("kept {kept}\n") };
+    Ok(format!("{kept}made {made}\n{}", layout.next()))
+}
+
+/// Signs a new certificate for the callers' port; CA, store and configuration stay. The name is the
+/// configuration's if none is given.
+///
+/// # Errors
+///
+/// The port's certificate is not one that `init` made, there is no CA, or a file cannot be written.
+pub(crate) fn renew(directory: &Path, name: Option<&str>) -> anyhow::Result<String> {
+    let directory = directory.canonicalize().with_context(|| directory.display().to_string())?;
+    let layout = Layout::new(&directory);
+    let name = match (name, configured(&layout)?) {
+        (Some(name), _) => name.to_owned(),
+        (None, Some(config)) => config.name,
+        (None, None) => bail!("{} is not there; say the relay's name with --name", layout.config.display()),
+    };
+    let ca = Ca::load(&layout.ca)
+        .with_context(|| format!("the authority in {} must sign it; restore it from a backup", layout.ca.display()))?;
+    let server = ca.sign_server(&[&name])?;
+    // A running relay that sees one new file and one old keeps what it has, and looks again.
+    files::replace(&layout.server_key, &server.key_pem)?;
+    files::replace(&layout.server, &server.chain_pem)?;
     Ok(format!(
-        "made {config}\nnext: causeway-relay keys create --config {config} --name my-app\n      causeway-relay serve --config {config}\n",
+        "renewed {} and {} for {name}; the old ones are beside them as *.old, and a running relay takes the new ones within 60 s\n",
+        layout.server.display(),
+        layout.server_key.display(),
     ))
+}
+
+/// The configuration, if it is there and its callers' certificate is `init`'s.
+fn configured(layout: &Layout) -> anyhow::Result<Option<Config>> {
+    if !layout.config.exists() {
+        return Ok(None);
+    }
+    let parsed = Config::parse(&files::read(&layout.config)?, &layout.directory);
+    let config = parsed.map_err(|faults| anyhow::anyhow!("{}: {faults}", layout.config.display()))?;
+    let ours = (layout.server.clone(), layout.server_key.clone());
+    match &config.tls {
+        Some(tls) if *tls == ours => Ok(Some(config)),
+        Some((cert, _)) => bail!(
+            "callers.tls-cert is {}, which `init` did not make; renew it where it came from. Nothing was changed",
+            cert.display()
+        ),
+        None => bail!("the callers' port has no certificate: it is plain HTTP. Nothing was changed"),
+    }
+}
+
+/// Whether both of two files that belong together are there, or neither.
+fn pair(first: &Path, second: &Path, cure: &str) -> anyhow::Result<bool> {
+    let (there, missing) = match (first.exists(), second.exists()) {
+        (true, true) => return Ok(true),
+        (false, false) => return Ok(false),
+        (true, false) => (first, second),
+        (false, true) => (second, first),
+    };
+    bail!("{} is there and {} is not: {cure}. Nothing was changed", there.display(), missing.display())
 }
 
 fn config(directory: &Path, name: &str) -> String {
@@ -77,23 +218,5 @@ fn quote(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::standalone::config::Config;
-
-    #[test]
-    fn what_init_makes_is_accepted_with_the_defaults_of_the_code_and_never_written_over() {
-        let directory = tempfile::tempdir().unwrap();
-        init(directory.path(), "relay.example.com").unwrap();
-        let text = std::fs::read_to_string(directory.path().join("causeway-relay.toml")).unwrap();
-        let config = Config::parse(&text, directory.path()).unwrap();
-        assert!(config.check_files().is_empty());
-        let bare: String = text
-            .lines()
-            .filter(|line| !line.contains("mib = ") && !line.starts_with("streams"))
-            .map(|line| format!("{line}\n"))
-            .collect();
-        assert_eq!(Config::parse(&bare, directory.path()).unwrap(), config);
-        assert!(init(directory.path(), "relay.example.com").is_err());
-    }
-}
+#[path = "init_tests.rs"]
+mod tests;

@@ -28,10 +28,16 @@ pub(crate) enum StoreError {
     Full(PathBuf),
     #[error("the store {} is damaged ({detail}); restore it from a backup, or move it away and run `init` for a new one", .path.display())]
     Corrupt { path: PathBuf, detail: String },
-    #[error("the store {} cannot be opened: {detail}; check [store] sqlite and the file's owner", .path.display())]
-    Open { path: PathBuf, detail: String },
-    #[error("the store {}: {detail}", .path.display())]
+    #[error("the store {} is not there; correct [store] sqlite, or let `init` make a new one, which knows no keys", .0.display())]
+    Missing(PathBuf),
+    #[error("the store {} cannot be read and written by this user; run it as the file's owner, and let that user write in its directory too", .0.display())]
+    Denied(PathBuf),
+    #[error("the store {} is held by another program; end it (an open `sqlite3`, a backup that hangs), then try again", .0.display())]
+    Locked(PathBuf),
+    #[error("the store {}: {detail}; see what the system's log says of its disk", .path.display())]
     Other { path: PathBuf, detail: String },
+    #[error(transparent)]
+    File(#[from] crate::standalone::files::FileError),
     #[error("there is no key `{0}`; see `keys list`")]
     NoSuchKey(String),
 }
@@ -46,16 +52,14 @@ impl Store {
     /// Makes a new store; the file must not exist.
     pub(crate) fn create(path: &Path) -> Result<Self, StoreError> {
         // Made empty first, with its mode, because SQLite knows no modes.
-        crate::standalone::files::write_new(path, "")
-            .map_err(|error| StoreError::Open { path: path.to_owned(), detail: error.to_string() })?;
+        crate::standalone::files::write_new(path, "")?;
         Self::open(path)
     }
 
     /// Opens an existing store and checks it.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags)
-            .map_err(|error| StoreError::Open { path: path.to_owned(), detail: error.to_string() })?;
+        let connection = Connection::open_with_flags(path, flags).map_err(|error| explain(path, &error))?;
         let store = Self { path: path.to_owned(), connection };
         store.prepare().map_err(|error| store.explain(&error))?;
         Ok(store)
@@ -121,18 +125,22 @@ impl Store {
     }
 
     fn explain(&self, error: &rusqlite::Error) -> StoreError {
-        let path = self.path.clone();
-        let detail = error.to_string();
-        match error.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => StoreError::Full(path),
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Corrupt { path, detail },
-            Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => {
-                StoreError::Open { path, detail }
-            }
-            Some(_) => StoreError::Other { path, detail },
-            // A value that is not what we write: someone else wrote it.
-            None => StoreError::Corrupt { path, detail },
-        }
+        explain(&self.path, error)
+    }
+}
+
+fn explain(path: &Path, error: &rusqlite::Error) -> StoreError {
+    let detail = error.to_string();
+    let path = path.to_owned();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => StoreError::Full(path),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Corrupt { path, detail },
+        Some(ErrorCode::CannotOpen) if !path.exists() => StoreError::Missing(path),
+        Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => StoreError::Denied(path),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Locked(path),
+        Some(_) => StoreError::Other { path, detail },
+        // A value that is not what we write: someone else wrote it.
+        None => StoreError::Corrupt { path, detail },
     }
 }
 
@@ -210,9 +218,33 @@ mod tests {
     fn a_damaged_or_missing_store_says_what_to_do() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("s.db");
-        assert!(matches!(Store::open(&path), Err(StoreError::Open { .. })));
+        assert!(matches!(Store::open(&path), Err(StoreError::Missing(_))));
         std::fs::write(&path, "this is no database, but it is longer than a header of one hundred bytes".repeat(9))
             .unwrap();
         assert!(matches!(Store::open(&path), Err(StoreError::Corrupt { .. })));
+    }
+
+    #[test]
+    fn a_store_that_another_program_holds_says_so_and_is_written_after_that() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s.db");
+        let store = Store::create(&path).unwrap();
+        store.connection.busy_timeout(Duration::ZERO).unwrap();
+        let other = Connection::open(&path).unwrap();
+        other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+        let held = store.add_key(&key("a"), 1).unwrap_err();
+        assert!(matches!(held, StoreError::Locked(_)) && held.to_string().contains("end it"), "{held}");
+        other.execute_batch("COMMIT").unwrap();
+        store.add_key(&key("a"), 1).unwrap();
+    }
+
+    #[test]
+    fn a_store_that_this_user_may_not_use_names_its_owner() {
+        let directory = tempfile::tempdir().unwrap();
+        for code in [rusqlite::ffi::SQLITE_PERM, rusqlite::ffi::SQLITE_READONLY, rusqlite::ffi::SQLITE_CANTOPEN] {
+            let error = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None);
+            let denied = explain(directory.path(), &error);
+            assert!(matches!(denied, StoreError::Denied(_)) && denied.to_string().contains("owner"), "{denied}");
+        }
     }
 }

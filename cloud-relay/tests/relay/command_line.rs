@@ -51,6 +51,45 @@ fn files_that_are_missing_are_faults_of_the_configuration() {
 }
 
 #[test]
+fn check_config_finds_everything_that_serve_would_trip_over_at_once() {
+    let (directory, config) = prepared(true, "");
+    let config = config.to_str().unwrap();
+    let (other, _) = prepared(true, "");
+    for part in ["server.key", "ca/ca.key"] {
+        std::fs::copy(other.path().join(part), directory.path().join(part)).unwrap();
+    }
+    std::fs::write(directory.path().join("causeway-relay.db"), "damaged ".repeat(1_000)).unwrap();
+    for command in ["check-config", "serve"] {
+        let output = run(&[command, "--config", config]);
+        assert_eq!(output.status.code(), Some(78));
+        let faults = text(&output.stderr);
+        for expected in ["callers.tls-cert, callers.tls-key: ", "ca.directory: ", "do not belong together", "damaged"] {
+            assert!(faults.contains(expected), "{expected:?} is not in {faults}");
+        }
+    }
+    // A store alone is a fault of the day: `serve` may be started again.
+    let (directory, config) = prepared(false, "");
+    std::fs::write(directory.path().join("causeway-relay.db"), "damaged ".repeat(1_000)).unwrap();
+    assert_eq!(run(&["check-config", "--config", config.to_str().unwrap()]).status.code(), Some(78));
+}
+
+#[test]
+fn init_can_be_repeated_and_renews_the_callers_certificate() {
+    let (directory, config) = prepared(false, "");
+    std::fs::remove_file(&config).unwrap();
+    let dir = directory.path().to_str().unwrap();
+    let again = run(&["init", "--dir", dir, "--name", "127.0.0.1"]);
+    assert!(again.status.success() && text(&again.stdout).contains("kept "), "{}", text(&again.stderr));
+    let third = run(&["init", "--dir", dir, "--name", "127.0.0.1"]);
+    assert_eq!(third.status.code(), Some(1));
+    assert!(text(&third.stderr).contains("nothing was changed"), "{}", text(&third.stderr));
+    let renewed = run(&["init", "--dir", dir, "--renew-certificates"]);
+    assert!(renewed.status.success(), "{}", text(&renewed.stderr));
+    assert_eq!(run(&["check-config", "--config", config.to_str().unwrap()]).status.code(), Some(0));
+    assert_eq!(run(&["init", "--dir", dir]).status.code(), Some(64), "a new relay needs its name");
+}
+
+#[test]
 fn a_port_that_is_taken_is_named_with_its_key() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
