@@ -106,16 +106,7 @@ mod tests {
         let path = directory.path().join("s.db");
         let store = Store::create(&path).unwrap();
         let new = NewKey::from_random([1; auth::ID_BYTES], [2; auth::SECRET_BYTES]);
-        let key = Key {
-            id: new.id,
-            name: String::new(),
-            models: Vec::new(),
-            edges: Vec::new(),
-            admin: false,
-            expires: None,
-            revoked: None,
-            hash: new.hash,
-        };
+        let key = Key { id: new.id, hash: new.hash, ..Key::for_test(&[]) };
         let (keys, mut watched) = Keys::open(&path).unwrap();
         let mut headers = HeaderMap::new();
         headers.insert("x-api-key", new.text.parse().unwrap());
@@ -124,13 +115,15 @@ mod tests {
         store.add_key(&key, 1).unwrap();
         keys.refresh(&mut watched);
         assert_eq!(*keys.authenticate(&headers, address).unwrap(), key);
+        assert!(keys.healthy());
 
-        drop(store);
-        let lines = "damaged ".repeat(10_000);
-        for name in ["s.db", "s.db-wal"] {
-            std::fs::write(directory.path().join(name), &lines).unwrap();
-        }
+        store.break_keys();
         keys.refresh(&mut watched);
-        assert!(keys.authenticate(&headers, address).is_ok());
+        assert!(!keys.healthy(), "a store that cannot be read must show in /readyz");
+        assert!(keys.authenticate(&headers, address).is_ok(), "the known keys stay in force");
+
+        store.mend_keys();
+        keys.refresh(&mut watched);
+        assert!(keys.healthy(), "and so must that it can be read again");
     }
 }

@@ -124,6 +124,18 @@ impl Store {
         Ok(())
     }
 
+    /// Writes a value that is none of ours over a key's scope, as a damaged page or another program would.
+    #[cfg(test)]
+    pub(crate) fn break_keys(&self) {
+        self.connection.execute_batch("UPDATE keys SET models = '!' || models").unwrap();
+    }
+
+    /// Undoes it.
+    #[cfg(test)]
+    pub(crate) fn mend_keys(&self) {
+        self.connection.execute_batch("UPDATE keys SET models = substr(models, 2)").unwrap();
+    }
+
     fn explain(&self, error: &rusqlite::Error) -> StoreError {
         explain(&self.path, error)
     }
