@@ -112,6 +112,41 @@ mod tests {
         }
     }
 
+    /// How a body of this length is refused, if it is.
+    async fn sent(length: usize, limit: u64, pool: &Arc<Pool>) -> Option<Refusal> {
+        let (mut caller, relay) = duplex(4096);
+        let (sender, mut outcomes) = mpsc::channel(1);
+        let pool = Arc::clone(pool);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (sender, pool) = (sender.clone(), Arc::clone(&pool));
+            async move {
+                let _ = sender.send(read(request.into_body(), limit, &pool).await.err()).await;
+                Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+            }
+        });
+        tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(relay), service));
+        let chunk = "x".repeat(length);
+        let request = format!(
+            "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n{length:x}\r\n{chunk}\r\n0\r\n\r\n"
+        );
+        caller.write_all(request.as_bytes()).await.unwrap();
+        outcomes.recv().await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_others_hold_saturates_and_what_is_too_long_by_itself_is_too_large() {
+        let pool = Pool::new(100);
+        assert_eq!(sent(100, 100, &pool).await, None);
+        assert_eq!(sent(101, 100, &pool).await.unwrap().status, 413);
+        let mut others = pool.lease();
+        assert!(others.grow(60));
+        assert_eq!(sent(40, 100, &pool).await, None);
+        assert_eq!(sent(41, 100, &pool).await.unwrap().code, Code::Saturated);
+        assert_eq!(sent(101, 100, &pool).await.unwrap().status, 413);
+        drop(others);
+        assert_eq!(sent(100, 100, &pool).await, None);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_body_that_stops_is_refused_after_thirty_seconds() {
         let (refusal, after) = dripped(Duration::from_secs(31)).await;

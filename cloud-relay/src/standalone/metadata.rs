@@ -111,15 +111,65 @@ async fn answer(link: &RelayLink, open: Open, body: Bytes, lease: &mut Lease) ->
     loop {
         match stream.recv().await {
             Received::Head(head) => arriving.head(head),
-            Received::Data(bytes) if !lease.grow(bytes.len()) => return Outcome::NoRoom,
             Received::Data(bytes) => {
-                if let Err(refusal) = arriving.data(&bytes) {
-                    return Outcome::Failed(refusal);
+                if let Some(outcome) = keep(&mut arriving, &bytes, lease) {
+                    return outcome;
                 }
             }
             Received::End(_) => return arriving.end(link.edge()),
             Received::Failed(failure) => return Outcome::Failed(failure.into()),
             Received::Cancelled(reason) => return Outcome::Failed(Refusal::new(Code::LinkLost, reason)),
         }
+    }
+}
+
+/// Keeps the next bytes of an answer; how it ended if they are too many.
+fn keep(arriving: &mut Arriving, bytes: &[u8], lease: &mut Lease) -> Option<Outcome> {
+    if !lease.grow(bytes.len()) {
+        return Some(Outcome::NoRoom);
+    }
+    arriving.data(bytes).err().map(Outcome::Failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, StatusCode};
+
+    use super::*;
+    use crate::core::limits::{METADATA_BODY, METADATA_POOL};
+    use crate::standalone::pool::Pool;
+
+    #[test]
+    fn answers_that_callers_have_not_taken_leave_room_for_so_many_more_and_no_others() {
+        let pool = Pool::new(METADATA_POOL);
+        let longest = vec![b' '; METADATA_BODY];
+        let mut untaken = Vec::new();
+        let refused = loop {
+            let (mut arriving, mut lease) = (Arriving::default(), pool.lease());
+            match keep(&mut arriving, &longest, &mut lease) {
+                Some(outcome) => break outcome,
+                None => {
+                    let body = Bytes::from(longest.clone());
+                    let answer = Answer { edge: None, status: StatusCode::OK, headers: HeaderMap::new(), body };
+                    untaken.push(reply(answer, lease));
+                }
+            }
+        };
+        assert_eq!(refused, Outcome::NoRoom);
+        assert_eq!(untaken.len(), 8);
+        untaken.pop();
+        assert_eq!(
+            keep(&mut Arriving::default(), &longest, &mut pool.lease()),
+            None,
+            "a taken answer gives its room back"
+        );
+    }
+
+    #[test]
+    fn one_answer_that_is_too_long_fails_its_edge_alone() {
+        let pool = Pool::new(METADATA_POOL);
+        let (mut arriving, mut lease) = (Arriving::default(), pool.lease());
+        assert_eq!(keep(&mut arriving, &vec![b' '; METADATA_BODY], &mut lease), None);
+        assert!(matches!(keep(&mut arriving, b" ", &mut lease), Some(Outcome::Failed(_))));
     }
 }

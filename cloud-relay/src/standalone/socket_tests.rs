@@ -90,6 +90,26 @@ async fn a_caller_that_takes_its_answer_a_little_at_a_time_loses_it_after_half_a
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_whole_answer_that_hyper_holds_ends_in_time_too() {
+    let (mut caller, ours) = duplex(1024);
+    let service = hyper::service::service_fn(async |_: hyper::Request<hyper::body::Incoming>| {
+        let answer = http_body_util::Full::new(bytes::Bytes::from(vec![b' '; 1 << 20]));
+        Ok::<_, std::convert::Infallible>(hyper::Response::new(answer))
+    });
+    let socket = hyper_util::rt::TokioIo::new(CallerSocket::new(ours, Traffic::new()));
+    let serving = tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(socket, service));
+    let begun = Instant::now();
+    caller.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    while !serving.is_finished() {
+        caller.read_exact(&mut [0; 512]).await.unwrap();
+        tokio::time::sleep(WRITE_STALL / 2).await;
+    }
+    let after = begun.elapsed();
+    assert!(after >= BEHIND_TIME && after <= BEHIND_TIME + WRITE_STALL, "{after:?}");
+    assert!(serving.await.unwrap().is_err());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_caller_that_catches_up_now_and_then_is_not_behind() {
     let (mut caller, ours) = duplex(16);
     let mut socket = CallerSocket::new(ours, Traffic::new());
