@@ -156,6 +156,13 @@ impl<S> CallerSocket<S> {
         self.ahead = later.to_vec();
     }
 
+    /// Not so for a flush: hyper flushes whenever it is polled, also by our own tick.
+    fn written(&mut self, outcome: &Poll<io::Result<usize>>) {
+        if matches!(outcome, Poll::Ready(Ok(1..))) {
+            self.last = Instant::now();
+        }
+    }
+
     fn after_write(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if outcome.is_pending() {
             self.stalled.get_or_insert_with(Instant::now);
@@ -165,7 +172,6 @@ impl<S> CallerSocket<S> {
             }
         } else {
             self.stalled = None;
-            self.last = Instant::now();
         }
         outcome
     }
@@ -225,6 +231,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for CallerSocket<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for CallerSocket<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.inner).poll_write(cx, bytes);
+        self.written(&outcome);
         self.after_write(cx, outcome)
     }
 
@@ -234,6 +241,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for CallerSocket<S> {
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.inner).poll_write_vectored(cx, parts);
+        self.written(&outcome);
         self.after_write(cx, outcome)
     }
 

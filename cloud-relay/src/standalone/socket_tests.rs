@@ -89,15 +89,26 @@ async fn a_caller_that_takes_its_answer_a_little_at_a_time_loses_it_after_half_a
     assert!(after >= BEHIND_TIME && after <= BEHIND_TIME + WRITE_STALL + 2 * TICK, "{after:?}");
 }
 
+/// A connection that hyper serves with answers of this length, and its end.
+fn served(buffer: usize, answer: usize) -> (tokio::io::DuplexStream, tokio::task::JoinHandle<hyper::Result<()>>) {
+    let (caller, ours) = duplex(buffer);
+    let traffic = Traffic::new();
+    let counted = Arc::clone(&traffic);
+    let service = hyper::service::service_fn(move |_: hyper::Request<hyper::body::Incoming>| {
+        let (_, busy) = counted.begin();
+        async move {
+            drop(busy);
+            let answer = http_body_util::Full::new(bytes::Bytes::from(vec![b' '; answer]));
+            Ok::<_, std::convert::Infallible>(hyper::Response::new(answer))
+        }
+    });
+    let socket = hyper_util::rt::TokioIo::new(CallerSocket::new(ours, traffic));
+    (caller, tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(socket, service)))
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_whole_answer_that_hyper_holds_ends_in_time_too() {
-    let (mut caller, ours) = duplex(1024);
-    let service = hyper::service::service_fn(async |_: hyper::Request<hyper::body::Incoming>| {
-        let answer = http_body_util::Full::new(bytes::Bytes::from(vec![b' '; 1 << 20]));
-        Ok::<_, std::convert::Infallible>(hyper::Response::new(answer))
-    });
-    let socket = hyper_util::rt::TokioIo::new(CallerSocket::new(ours, Traffic::new()));
-    let serving = tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(socket, service));
+    let (mut caller, serving) = served(1024, 1 << 20);
     let begun = Instant::now();
     caller.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
     while !serving.is_finished() {
@@ -107,6 +118,20 @@ async fn a_whole_answer_that_hyper_holds_ends_in_time_too() {
     let after = begun.elapsed();
     assert!(after >= BEHIND_TIME && after <= BEHIND_TIME + WRITE_STALL, "{after:?}");
     assert!(serving.await.unwrap().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_hyper_keeps_for_the_next_request_is_closed_when_none_comes() {
+    for requests in 0..2 {
+        let (mut caller, serving) = served(1024, 5);
+        for _ in 0..requests {
+            caller.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        }
+        let begun = Instant::now();
+        let _ = serving.await.unwrap();
+        let after = begun.elapsed();
+        assert!(after >= IDLE_TIME && after <= IDLE_TIME + 2 * TICK, "after {requests} requests: {after:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
