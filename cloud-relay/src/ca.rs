@@ -48,7 +48,7 @@ const MAX_EDGE_NAME: usize = 64;
 #[derive(Debug, thiserror::Error)]
 pub enum CaError {
     /// The CA's files cannot be read or written.
-    #[error("{0}")]
+    #[error(transparent)]
     File(#[from] files::FileError),
     /// A certificate or key cannot be made or understood.
     #[error("certificate authority: {0}")]

@@ -1,19 +1,20 @@
 //! Files that only their owner reads: never half written, never lost.
 
 use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// A file that could not be read or written.
 #[derive(Debug, thiserror::Error)]
-#[error("{path}: {source}")]
+#[error("{path}: {error}")]
 pub struct FileError {
     path: PathBuf,
-    source: std::io::Error,
+    // Not called `source`: the message has it already.
+    error: std::io::Error,
 }
 
 fn at<T>(path: &Path, outcome: std::io::Result<T>) -> Result<T, FileError> {
-    outcome.map_err(|source| FileError { path: path.to_owned(), source })
+    outcome.map_err(|error| FileError { path: path.to_owned(), error })
 }
 
 /// A file's text.
@@ -35,7 +36,9 @@ pub(crate) fn replace(path: &Path, text: &str) -> Result<(), FileError> {
     let whole = write_beside(path, text)?;
     if path.exists() {
         let old = with_ending(path, ".old");
-        at(&old, std::fs::copy(path, &old))?;
+        remove(&old)?;
+        // A second name first, so that there is a file at every moment.
+        at(&old, std::fs::hard_link(path, &old))?;
     }
     at(path, std::fs::rename(&whole, path))
 }
@@ -43,14 +46,30 @@ pub(crate) fn replace(path: &Path, text: &str) -> Result<(), FileError> {
 /// Writes a file with `.new` added to its name, so that what has the name is never half a file.
 fn write_beside(path: &Path, text: &str) -> Result<PathBuf, FileError> {
     let new = with_ending(path, ".new");
-    if new.symlink_metadata().is_ok() {
-        // Of a run that was interrupted.
-        at(&new, std::fs::remove_file(&new))?;
-    }
+    // Of a run that was interrupted.
+    remove(&new)?;
     let open = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new);
     let mut file = at(&new, open)?;
+    at(&new, give_to_owner_of_directory(&file, &new))?;
     at(&new, file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))?;
     Ok(new)
+}
+
+/// Run as root, a command must not take the relay's files away from the user that the relay runs as.
+fn give_to_owner_of_directory(file: &std::fs::File, path: &Path) -> std::io::Result<()> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let (wanted, own) = (directory.metadata()?, file.metadata()?);
+    if own.uid() == 0 && wanted.uid() != 0 {
+        std::os::unix::fs::fchown(file, Some(wanted.uid()), Some(wanted.gid()))?;
+    }
+    Ok(())
+}
+
+fn remove(path: &Path) -> Result<(), FileError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        outcome => at(path, outcome),
+    }
 }
 
 fn with_ending(path: &Path, ending: &str) -> PathBuf {
@@ -59,7 +78,40 @@ fn with_ending(path: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
-/// Makes a directory with its parents, mode 0700.
+/// Makes a directory with its parents, mode 0700, unless it is there.
 pub(crate) fn make_directory(path: &Path) -> Result<(), FileError> {
-    at(path, std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path))
+    if path.is_dir() {
+        return Ok(());
+    }
+    at(path, std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path))?;
+    at(path, std::fs::File::open(path).and_then(|made| give_to_owner_of_directory(&made, path)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_root_writes_belongs_to_the_owner_of_its_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let below = directory.path().join("below");
+        let path = below.join("file");
+        let somebody = 65_534;
+        // Only root may give a directory away; for others there is nothing to see.
+        let given = std::os::unix::fs::chown(directory.path(), Some(somebody), None).is_ok();
+        make_directory(&below).unwrap();
+        write_new(&path, "old").unwrap();
+        replace(&path, "new").unwrap();
+        replace(&path, "newer").unwrap();
+        let owner = if given { somebody } else { directory.path().metadata().unwrap().uid() };
+        assert_eq!(below.metadata().unwrap().uid(), owner);
+        for (name, text) in [("file", "newer"), ("file.old", "new")] {
+            let file = below.join(name);
+            assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
+            let file = file.metadata().unwrap();
+            assert_eq!((file.uid(), file.mode() & 0o777), (owner, 0o600), "{name}");
+        }
+        assert!(write_new(&path, "again").is_err(), "never written over");
+        assert_eq!(std::fs::read_dir(&below).unwrap().count(), 2, "nothing is left lying about");
+    }
 }
