@@ -25,11 +25,13 @@ pub(super) struct Dialer {
     losses: VecDeque<Instant>,
     lossy: bool,
     earliest: Instant,
+    /// When the relay said to come; while that is ahead, nothing that happens here changes it.
+    stated: Option<Instant>,
 }
 
 impl Dialer {
     pub(super) fn new(now: Instant) -> Self {
-        Self { failures: 0, refused: 0, losses: VecDeque::new(), lossy: false, earliest: now }
+        Self { failures: 0, refused: 0, losses: VecDeque::new(), lossy: false, earliest: now, stated: None }
     }
 
     /// No dial before this.
@@ -60,15 +62,20 @@ impl Dialer {
             (false, true) => jitter(rng, REDIAL_SOON),
             (false, false) => jitter(rng, self.ceiling()),
         };
-        self.earliest = now + delay;
+        self.wait(now, delay);
         fault
     }
 
     /// An attempt ended without `welcome`.
     pub(super) fn failed(&mut self, now: Instant, failure: &DialFailure, rng: &mut StdRng) {
         let delay = match failure {
-            DialFailure::RetryAfter(wait) => (*wait).min(MAX_RETRY_AFTER),
-            DialFailure::Unreachable => {
+            // Nought states no time, and taken at its word it would make a busy loop.
+            DialFailure::RetryAfter(wait) if !wait.is_zero() => {
+                let wait = (*wait).min(MAX_RETRY_AFTER);
+                self.stated = Some(now + wait);
+                wait
+            }
+            DialFailure::Unreachable | DialFailure::RetryAfter(_) => {
                 self.refused = 0;
                 jitter(rng, self.ceiling())
             }
@@ -80,12 +87,23 @@ impl Dialer {
         self.failures = self.failures.saturating_add(1);
         self.forget_old(now);
         let held = if self.losses.len() > LOSSES_A_MINUTE { LOSSY_DELAY } else { Duration::ZERO };
-        self.earliest = now + delay.max(held);
+        self.wait(now, delay.max(held));
     }
 
-    /// The relay said when to come, or the operator that now is the time.
-    pub(super) fn set_earliest(&mut self, at: Instant) {
+    fn wait(&mut self, now: Instant, delay: Duration) {
+        self.earliest = self.stated.filter(|at| *at > now).unwrap_or(now + delay);
+    }
+
+    /// The relay said when to come.
+    pub(super) fn come_at(&mut self, at: Instant) {
+        self.stated = Some(at);
         self.earliest = at;
+    }
+
+    /// The operator, or a new interface, says that now is the time.
+    pub(super) fn come_now(&mut self, now: Instant) {
+        self.stated = None;
+        self.earliest = now;
     }
 
     fn forget_old(&mut self, now: Instant) {

@@ -50,7 +50,7 @@ impl EdgeEnd {
 
     pub(super) fn dial_at_once(&mut self, now: Instant) {
         self.superseded_until = None;
-        self.dialer.set_earliest(now);
+        self.dialer.come_now(now);
     }
 
     fn hello(&self) -> Hello {
@@ -182,10 +182,15 @@ impl Link {
     }
 
     /// A welcomed connection was lost.
-    pub(super) fn loss_noted(&mut self, now: Instant, proven: bool) {
-        if let End::Edge(edge) = &mut self.end
-            && edge.dialer.lost(now, proven, &mut self.rng)
-        {
+    pub(super) fn loss_noted(&mut self, now: Instant, id: ConnId, proven: bool) {
+        let End::Edge(edge) = &mut self.end else {
+            return;
+        };
+        // Its goaway said when to come instead; that it is gone by now does not change that.
+        if let Some((at, _)) = edge.replacements.iter().find(|(at, old)| *old == id && *at > now) {
+            edge.dialer.come_at(*at);
+        }
+        if edge.dialer.lost(now, proven, &mut self.rng) {
             let fault = "more than 10 connections were lost within a minute: dialling once a second";
             self.events.push_back(Event::Fault(fault.to_owned()));
         }
@@ -317,7 +322,7 @@ impl Link {
             (Scope::Link, _) => {
                 self.peer_draining = true;
                 if range.is_some() {
-                    edge.dialer.set_earliest(now + wait);
+                    edge.dialer.come_at(now + wait);
                 }
             }
         }

@@ -57,6 +57,15 @@ impl Hand {
     }
 
     pub(crate) fn edge_with(max_streams: u32) -> Self {
+        Self::edge_of(max_streams, 1)
+    }
+
+    /// An edge that draws its own random numbers.
+    pub(crate) fn edge_seeded(seed: u64) -> Self {
+        Self::edge_of(4, seed)
+    }
+
+    fn edge_of(max_streams: u32, seed: u64) -> Self {
         let now = epoch();
         let config = EdgeConfig {
             edge: "home".to_owned(),
@@ -66,7 +75,7 @@ impl Hand {
             max_streams,
             ceiling: vec![Backend::Local],
         };
-        Self::new(now, Link::edge(config, StdRng::seed_from_u64(1), now), true)
+        Self::new(now, Link::edge(config, StdRng::seed_from_u64(seed), now), true)
     }
 
     pub(crate) fn relay() -> Self {
@@ -145,11 +154,16 @@ impl Hand {
     /// Edge: the next dial, waiting for it as long as it takes.
     pub(crate) fn next_dial(&mut self) -> ConnId {
         while self.dials.is_empty() {
-            self.now = self.link.poll_timeout().expect("an edge dials some time").max(self.now);
-            self.link.handle_timeout(self.now);
-            self.drain();
+            self.pass();
         }
         self.dials.remove(0)
+    }
+
+    /// Lets time pass up to the link's next timer.
+    pub(crate) fn pass(&mut self) {
+        self.now = self.link.poll_timeout().expect("something is still to come").max(self.now);
+        self.link.handle_timeout(self.now);
+        self.drain();
     }
 
     /// Edge: answers the next dial.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use causeway_wire::{ConnId, DialFailure, Frame, Input};
+use causeway_wire::{ConnId, DialFailure, Frame, Input, Scope};
 
 use crate::hand::Hand;
 use crate::world::ms;
@@ -53,4 +53,92 @@ fn more_than_ten_losses_a_minute_are_a_fault_and_hold_the_delay_at_one_second() 
     hand.link.reconnect_now(hand.now);
     hand.drain();
     assert_eq!(hand.dials.len(), 1, "reconnect_now waits for nothing");
+}
+
+/// How long from now until the edge dials.
+fn wait_for_dial(hand: &mut Hand) -> Duration {
+    let start = hand.now;
+    hand.next_dial();
+    hand.now - start
+}
+
+#[test]
+fn a_loss_does_not_bring_a_stated_retry_after_forward() {
+    let mut hand = Hand::edge();
+    let first = hand.connect();
+    hand.message(first, &Frame::Welcome(hand.welcome(2)));
+    hand.message(first, &Frame::Pong { token: 1 });
+    let second = hand.next_dial();
+    hand.take(second, Input::DialFailed(second, DialFailure::RetryAfter(Duration::from_secs(40))));
+    hand.closed(first);
+    assert_eq!(wait_for_dial(&mut hand), Duration::from_secs(40));
+}
+
+#[test]
+fn a_failed_try_does_not_bring_a_stated_retry_after_forward() {
+    let mut hand = Hand::edge();
+    let first = hand.connect();
+    hand.message(first, &Frame::Welcome(hand.welcome(3)));
+    let (second, third) = (hand.next_dial(), hand.next_dial());
+    hand.take(second, Input::DialFailed(second, DialFailure::RetryAfter(Duration::from_secs(40))));
+    hand.take(third, Input::DialFailed(third, DialFailure::Unreachable));
+    assert_eq!(wait_for_dial(&mut hand), Duration::from_secs(40));
+}
+
+#[test]
+fn a_loss_does_not_bring_a_goaway_range_forward() {
+    for scope in [Scope::Link, Scope::Connection] {
+        let mut hand = Hand::edge();
+        let conn = hand.up();
+        hand.message(conn, &Frame::Pong { token: 1 });
+        let range = Some((30_000, 30_000));
+        hand.message(conn, &Frame::Goaway { scope, reason: "deploy".to_owned(), reconnect_in_ms: range });
+        hand.closed(conn);
+        assert_eq!(wait_for_dial(&mut hand), Duration::from_secs(30), "{scope:?}");
+    }
+}
+
+#[test]
+fn once_a_stated_time_has_passed_the_backoff_counts_again() {
+    let mut hand = Hand::edge();
+    let conn = hand.next_dial();
+    hand.take(conn, Input::DialFailed(conn, DialFailure::RetryAfter(Duration::from_secs(40))));
+    assert_eq!(wait_for_dial(&mut hand), Duration::from_secs(40));
+    hand.now += ms(1);
+    let conn = ConnId(1);
+    hand.take(conn, Input::DialFailed(conn, DialFailure::Unreachable));
+    assert!(wait_for_dial(&mut hand) <= ms(500));
+}
+
+#[test]
+fn a_retry_after_of_nothing_is_no_busy_loop() {
+    let mut hand = Hand::edge();
+    let start = hand.now;
+    for _ in 0..30 {
+        let conn = hand.next_dial();
+        hand.take(conn, Input::DialFailed(conn, DialFailure::RetryAfter(Duration::ZERO)));
+    }
+    assert!(hand.now - start > Duration::from_secs(60), "{:?}", hand.now - start);
+}
+
+#[test]
+fn the_backoff_doubles_from_a_quarter_second_to_thirty_seconds() {
+    let mut longest = [Duration::ZERO; 12];
+    // Full jitter: over many links the longest wait nears the ceiling and never passes it.
+    for seed in 0..300 {
+        let mut hand = Hand::edge_seeded(seed);
+        for longest in &mut longest {
+            let conn = hand.next_dial();
+            let start = hand.now;
+            hand.take(conn, Input::DialFailed(conn, DialFailure::Unreachable));
+            while hand.dials.is_empty() {
+                hand.pass();
+            }
+            *longest = (*longest).max(hand.now - start);
+        }
+    }
+    for (attempt, longest) in longest.into_iter().enumerate() {
+        let ceiling = ms(250 << attempt.min(10)).min(Duration::from_secs(30));
+        assert!(longest <= ceiling && longest > ceiling * 9 / 10, "attempt {attempt}: {longest:?} of {ceiling:?}");
+    }
 }
