@@ -78,11 +78,12 @@ impl Link {
             }
             edge.superseded_until = None;
         }
-        let conns = &self.conns;
-        let live = |id: &ConnId| conns.get(id).is_some_and(Conn::is_live);
-        let peer = self.peer;
+        let (conns, peer) = (&self.conns, self.peer);
+        // A connection to an older run of the relay is neither counted nor replaced: it only lives
+        // until the streams there have ended.
+        let current = |id: &ConnId| conns.get(id).is_some_and(|conn| conn.is_live() && conn.peer == peer);
         let counts = |conn: &&Conn| match conn.state {
-            State::Dialing | State::Greeting => conn.replaces.is_none_or(|old| !live(&old)),
+            State::Dialing | State::Greeting => conn.replaces.is_none_or(|old| !current(&old)),
             State::Live => conn.peer == peer,
             State::Retiring { .. } | State::Closing { .. } => false,
         };
@@ -95,7 +96,7 @@ impl Link {
         };
         let earliest = edge.dialer.earliest();
         let missing = wanted.saturating_sub(have);
-        edge.replacements.retain(|(_, old)| live(old));
+        edge.replacements.retain(|(_, old)| current(old));
         let (due, later): (Vec<_>, Vec<_>) =
             edge.replacements.iter().copied().partition(|(at, _)| (*at).max(earliest) <= now);
         edge.replacements = later;
@@ -236,7 +237,20 @@ impl Link {
         if let Some(old) = replaced {
             self.say_goodbye(now, old);
         }
+        self.trim_connections(now);
         self.fill_connections(now);
+    }
+
+    /// Retires the oldest connections beyond those that are wanted: this welcome wants fewer, or
+    /// one was dialled for a run of the relay that has come back.
+    fn trim_connections(&mut self, now: Instant) {
+        let End::Edge(edge) = &self.end else { return };
+        let current = self.conns.iter().filter(|(_, conn)| conn.is_live() && conn.peer == self.peer);
+        let current: Vec<ConnId> = current.map(|(id, _)| *id).collect();
+        let surplus = current.len().saturating_sub(edge.wanted);
+        for old in current.into_iter().take(surplus) {
+            self.say_goodbye(now, old);
+        }
     }
 
     /// What the edge says first on a welcomed connection.

@@ -215,6 +215,21 @@ impl Hand {
         self.now = end;
     }
 
+    /// Lets time pass while the peer lives on all of these connections.
+    pub(crate) fn idle_for(&mut self, time: Duration, conns: &[ConnId]) {
+        let end = self.now + time;
+        while let Some(at) = self.link.poll_timeout().filter(|at| *at <= end) {
+            self.now = at.max(self.now);
+            self.link.handle_timeout(self.now);
+            self.drain();
+            for conn in conns {
+                self.out(*conn);
+                self.link.handle_input(self.now, Input::Alive(*conn));
+            }
+        }
+        self.now = end;
+    }
+
     pub(crate) fn drain(&mut self) {
         while let Some(event) = self.link.poll_event() {
             match event {

@@ -125,3 +125,74 @@ fn a_new_catalog_goes_to_the_new_run() {
     let catalogs = |frames: Vec<Frame>| frames.iter().filter(|frame| matches!(frame, Frame::Catalog { .. })).count();
     assert_eq!((catalogs(hand.out(old)), catalogs(hand.out(new))), (0, 1));
 }
+
+/// An edge with two live connections to the old run, told to rotate; the dials under way.
+fn rotating() -> (Hand, [ConnId; 2]) {
+    let mut hand = Hand::edge();
+    for _ in 0..2 {
+        let conn = hand.connect();
+        let welcome = Frame::Welcome(hand.welcome(2));
+        hand.message(conn, &welcome);
+    }
+    hand.link.rotate(hand.now);
+    let dials = [hand.connect(), hand.connect()];
+    (hand, dials)
+}
+
+fn welcome_of(hand: &Hand, run: u128) -> Frame {
+    let mut welcome = hand.welcome(2);
+    welcome.instance = InstanceId::new(run);
+    Frame::Welcome(welcome)
+}
+
+#[test]
+fn a_rotation_onto_a_new_run_ends_with_as_many_connections_as_it_wants() {
+    let (mut hand, dials) = rotating();
+    for conn in dials {
+        let welcome = welcome_of(&hand, 3);
+        hand.message(conn, &welcome);
+    }
+    hand.idle_for(ms(60_000), &dials);
+    assert_eq!((hand.link.status().connections, hand.dials.len()), (2, 0));
+}
+
+#[test]
+fn a_rotation_that_meets_both_runs_ends_with_as_many_connections_as_the_last_one_wants() {
+    let (mut hand, [first, second]) = rotating();
+    let new = welcome_of(&hand, 3);
+    hand.message(first, &new);
+    hand.closed(first);
+    // The second one's welcome is of the run that the edge had left, on the way there and back.
+    let missing = hand.connect();
+    let old = welcome_of(&hand, 2);
+    hand.message(second, &old);
+    hand.message(missing, &old);
+    hand.idle_for(ms(60_000), &[ConnId(0), ConnId(1), second, missing]);
+    assert_eq!((hand.link.status().connections, hand.dials.len()), (2, 0));
+}
+
+#[test]
+fn rotate_leaves_the_connections_of_the_old_run_alone() {
+    let (mut hand, old, new) = between_two_runs();
+    hand.link.rotate(hand.now);
+    let replacement = hand.connect();
+    assert!(hand.dials.is_empty(), "only the new run's connection is replaced");
+    let mut welcome = hand.welcome(1);
+    welcome.instance = InstanceId::new(3);
+    hand.message(replacement, &Frame::Welcome(welcome));
+    hand.idle_for(ms(20_000), &[old, new, replacement]);
+    assert!(hand.closes.contains(&(new, 1000, "replaced")));
+    assert_eq!(hand.link.status().connections, 2, "the old run's, which has a request, and one of the new run");
+}
+
+#[test]
+fn a_welcome_that_wants_fewer_connections_retires_the_oldest() {
+    let mut hand = Hand::edge();
+    let first = hand.connect();
+    hand.message(first, &Frame::Welcome(hand.welcome(2)));
+    let second = hand.connect();
+    hand.message(second, &Frame::Welcome(hand.welcome(1)));
+    assert!(hand.out(first).contains(&Frame::Goodbye { scope: Scope::Connection }));
+    hand.run_for(ms(20_000), second, |_, _| {});
+    assert_eq!(hand.link.status().connections, 1);
+}
