@@ -81,7 +81,8 @@ pub const ORPHAN_HOLD: Duration = Duration::from_secs(5);
 /// Frames in the orphan pool, count: bounds its overhead for frames without a body.
 pub const ORPHAN_FRAMES: usize = 4096;
 
-/// Tombstones of ended streams kept at once, count (about 4 MiB).
+/// Tombstones of ended streams kept at once, count (about 5 MiB, and at most 32 MiB more where
+/// opens carry `reply`).
 pub const MAX_TOMBSTONES: usize = 65_536;
 
 /// Body bytes of one `catalog` part, bytes.

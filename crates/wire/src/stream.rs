@@ -362,6 +362,11 @@ impl Stream {
         self.send.unacked_on(conn)
     }
 
+    /// Edge: what `open` asked to be echoed.
+    pub(crate) fn reply(&self) -> Option<&str> {
+        self.reply.as_deref()
+    }
+
     /// Set once the state is not needed any more.
     #[must_use]
     pub fn gone(&self) -> Option<Gone> {

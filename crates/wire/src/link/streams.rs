@@ -69,17 +69,28 @@ impl Link {
         if matches!(frame, Frame::Ack { .. }) {
             return;
         }
-        match (self.table.tombs.get(id), frame) {
-            (Some(Tomb::Done { .. }), Frame::Cancel { .. }) => {}
-            (Some(Tomb::Done { next }), _) => self.reply(conn, final_ack(id, next)),
-            (Some(Tomb::Refused(why)), _) => self.reply(conn, refusal(id, 0, why)),
-            (Some(Tomb::Lost { seq }), _) => self.reply(conn, refusal(id, seq, Refusal::LinkLost)),
-            (None, Frame::Open { open, body, fin, .. }) => self.on_open(now, conn, id, open, body, fin),
-            (None, Frame::Cancel { .. }) => self.refuse(now, conn, id, Refusal::Cancelled),
-            (None, frame) => {
-                self.table.orphans.hold(now, conn, id, frame);
-                self.timers.arm(Key::Orphans, self.table.orphans.deadline());
-            }
+        let Some((tomb, reply)) = self.table.tombs.get(id) else {
+            return self.on_new_at_edge(now, conn, id, frame);
+        };
+        let reply = if let Frame::Open { open, .. } = &frame { open.reply.as_deref() } else { reply };
+        let answer = match tomb {
+            Tomb::Done { .. } if matches!(frame, Frame::Cancel { .. }) => return,
+            Tomb::Done { next } => final_ack(id, next, reply),
+            Tomb::Refused(why) => refusal(id, 0, why, reply),
+            Tomb::Lost { seq } => refusal(id, seq, Refusal::LinkLost, reply),
+        };
+        self.reply(conn, answer);
+    }
+
+    fn on_new_at_edge(&mut self, now: Instant, conn: ConnId, id: StreamId, frame: Frame) {
+        if let Frame::Open { open, body, fin, .. } = frame {
+            self.on_open(now, conn, id, open, body, fin);
+        } else if matches!(frame, Frame::Cancel { .. }) {
+            // Its open has not come, so nobody has said what to echo.
+            self.refuse(now, conn, id, Refusal::Cancelled, None);
+        } else {
+            self.table.orphans.hold(now, conn, id, frame);
+            self.timers.arm(Key::Orphans, self.table.orphans.deadline());
         }
     }
 
@@ -88,14 +99,14 @@ impl Link {
         let most = usize::try_from(edge.config.max_streams).unwrap_or(usize::MAX);
         if open.edge_instance != edge.config.instance {
             // No tombstone: it is not this run's request, and stays refused.
-            return self.reply(conn, refusal(id, 0, Refusal::WrongInstance));
+            return self.reply(conn, refusal(id, 0, Refusal::WrongInstance, open.reply.as_deref()));
         }
         if self.draining {
-            return self.refuse(now, conn, id, Refusal::Draining);
+            return self.refuse(now, conn, id, Refusal::Draining, open.reply.as_deref());
         }
         // Answers that only wait for their last ack count too, twice over, so that they are bounded.
         if self.table.active >= most || self.table.streams.len() >= most.saturating_mul(2).saturating_add(64) {
-            return self.refuse(now, conn, id, Refusal::Saturated);
+            return self.refuse(now, conn, id, Refusal::Saturated, open.reply.as_deref());
         }
         let Some((peer, window)) = self.conns.get(&conn).and_then(|conn| Some((conn.peer?, conn.peer_window))) else {
             return;
@@ -114,15 +125,15 @@ impl Link {
     }
 
     /// Refuses for good: a later copy of the `open` gets the same answer.
-    fn refuse(&mut self, now: Instant, conn: ConnId, id: StreamId, why: Refusal) {
+    fn refuse(&mut self, now: Instant, conn: ConnId, id: StreamId, why: Refusal, reply: Option<&str>) {
         self.table.orphans.take(id);
-        self.table.tombs.insert(now, self.limits.resume_window * 2, id, Tomb::Refused(why));
-        self.reply(conn, refusal(id, 0, why));
+        self.table.tombs.insert(now, self.limits.resume_window * 2, id, Tomb::Refused(why), reply);
+        self.reply(conn, refusal(id, 0, why, reply));
     }
 
     pub(super) fn refuse_orphans(&mut self, now: Instant) {
         while let Some((id, conn)) = self.table.orphans.pop_expired(now) {
-            self.refuse(now, conn, id, Refusal::UnknownStream);
+            self.refuse(now, conn, id, Refusal::UnknownStream, None);
         }
         self.timers.arm(Key::Orphans, self.table.orphans.deadline());
     }
@@ -130,9 +141,9 @@ impl Link {
     fn on_unknown_at_relay(&mut self, conn: ConnId, id: StreamId, frame: &Frame) {
         let answer = match (self.table.tombs.get(id), frame) {
             (_, Frame::Ack { .. }) => return,
-            (Some(Tomb::Done { next }), _) => final_ack(id, next),
+            (Some((Tomb::Done { next }, _)), _) => final_ack(id, next, None),
             // The edge is done with it: an ack of everything is all it waits for.
-            (_, Frame::End { seq, .. } | Frame::Fail { seq, .. }) => final_ack(id, seq.saturating_add(1)),
+            (_, Frame::End { seq, .. } | Frame::Fail { seq, .. }) => final_ack(id, seq.saturating_add(1), None),
             (_, _) => Frame::Cancel { stream: id, reason: Code::UnknownStream.as_str().to_owned() },
         };
         self.reply(conn, answer);
@@ -235,7 +246,7 @@ impl Link {
         let hold = self.limits.resume_window * 2;
         match gone {
             Gone::Done { next } => {
-                self.table.tombs.insert(now, hold, id, Tomb::Done { next });
+                self.table.tombs.insert(now, hold, id, Tomb::Done { next }, entry.stream.reply());
                 if let Some(conn) = conn
                     && let Some(last @ Frame::Ack { .. }) = entry.stream.poll_control(now)
                 {
@@ -243,7 +254,7 @@ impl Link {
                 }
             }
             Gone::Lost { seq } => {
-                self.table.tombs.insert(now, hold, id, Tomb::Lost { seq });
+                self.table.tombs.insert(now, hold, id, Tomb::Lost { seq }, entry.stream.reply());
                 if let (Some(conn), End::Relay(_)) = (conn, &self.end) {
                     let reason = Code::LinkLost.as_str().to_owned();
                     self.reply(conn, Frame::Cancel { stream: id, reason });
@@ -255,12 +266,12 @@ impl Link {
     }
 }
 
-fn final_ack(stream: StreamId, next: u64) -> Frame {
-    Frame::Ack { stream, next, limit: 0, miss: Vec::new(), reply: None }
+fn final_ack(stream: StreamId, next: u64, reply: Option<&str>) -> Frame {
+    Frame::Ack { stream, next, limit: 0, miss: Vec::new(), reply: reply.map(str::to_owned) }
 }
 
-fn refusal(stream: StreamId, seq: u64, why: Refusal) -> Frame {
-    Frame::Fail { stream, seq, failure: Box::new(why.failure()), reply: None }
+fn refusal(stream: StreamId, seq: u64, why: Refusal, reply: Option<&str>) -> Frame {
+    Frame::Fail { stream, seq, failure: Box::new(why.failure()), reply: reply.map(str::to_owned) }
 }
 
 fn check_size(open: &Open) -> Result<(), OpenRefused> {

@@ -49,16 +49,23 @@ impl Refusal {
     }
 }
 
+#[derive(Debug)]
+struct Grave {
+    tomb: Tomb,
+    /// Echoed on every answer, as it was while the stream lived.
+    reply: Option<Box<str>>,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Tombs {
-    by_id: HashMap<StreamId, Tomb>,
+    by_id: HashMap<StreamId, Grave>,
     by_age: VecDeque<(Instant, StreamId)>,
 }
 
 impl Tombs {
-    pub(super) fn insert(&mut self, now: Instant, hold: Duration, id: StreamId, tomb: Tomb) {
+    pub(super) fn insert(&mut self, now: Instant, hold: Duration, id: StreamId, tomb: Tomb, reply: Option<&str>) {
         self.expire(now, hold);
-        if self.by_id.insert(id, tomb).is_none() {
+        if self.by_id.insert(id, Grave { tomb, reply: reply.map(Box::from) }).is_none() {
             self.by_age.push_back((now, id));
         }
         if self.by_age.len() > MAX_TOMBSTONES {
@@ -66,8 +73,9 @@ impl Tombs {
         }
     }
 
-    pub(super) fn get(&self, id: StreamId) -> Option<Tomb> {
-        self.by_id.get(&id).copied()
+    /// What to say, and the `reply` to echo with it.
+    pub(super) fn get(&self, id: StreamId) -> Option<(Tomb, Option<&str>)> {
+        self.by_id.get(&id).map(|grave| (grave.tomb, grave.reply.as_deref()))
     }
 
     pub(super) fn expire(&mut self, now: Instant, hold: Duration) {
