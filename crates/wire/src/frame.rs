@@ -8,6 +8,7 @@ mod codec;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use codec::fits_header;
 pub use codec::{CodecError, decode, encode};
 
 use crate::{Code, InstanceId, StreamId};

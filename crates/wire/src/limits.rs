@@ -24,8 +24,8 @@ pub const MIN_MESSAGE: usize = 16 * 1024;
 /// Largest `reply`, bytes: it comes back on every frame of the stream.
 pub const MAX_REPLY: usize = 512;
 
-/// Largest free text (`fail` message, `cancel` and `goaway` reason), bytes: a sentence or two,
-/// cut at a character; six times this, the worst escaping, still fits a header.
+/// Largest free text (`fail` message, `cancel` reason) as it is written, escapes included, bytes: a
+/// sentence or two, cut at a character; beside the longest `reply` it still fits a header.
 pub const MAX_REASON: usize = 1024;
 
 /// Body bytes of one message, however large messages may be. A larger one would keep a cancel or

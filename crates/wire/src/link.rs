@@ -19,6 +19,7 @@ mod edge;
 mod liveness;
 mod load;
 mod orphans;
+mod pressure;
 mod relay;
 mod streams;
 mod table;
@@ -34,7 +35,7 @@ use relay::RelayEnd;
 use table::Table;
 use timers::{Key, Timers};
 
-use crate::limits::{LOW_ROOM, TOTAL_BUFFER};
+use crate::limits::TOTAL_BUFFER;
 use crate::{
     ConnId, Failure, Head, Hello, InstanceId, Limits, Load, ModelInfo, Open, Outcome, SendRefused, StreamId, encode,
 };
@@ -187,13 +188,10 @@ impl Link {
     /// [`SendRefused::Overrun`] if the bytes were not taken for lack of room,
     /// [`SendRefused::Ended`] if this direction has ended or the stream is not known.
     pub fn send(&mut self, now: Instant, id: StreamId, body: Bytes) -> Result<(), SendRefused> {
-        if matches!(self.end, End::Edge(_)) && self.table.buffered + body.len() > TOTAL_BUFFER {
-            self.relieve(now);
-            if self.table.buffered + body.len() > TOTAL_BUFFER {
-                // All of it is in flight: nothing can be dropped but what comes.
-                self.with(now, id, crate::Stream::fail_slow_reader);
-                return Err(SendRefused::Overrun);
-            }
+        // What the stream itself refuses costs no other one anything.
+        let takes = self.table.streams.get(&id).is_some_and(|entry| entry.stream.send_room() >= body.len());
+        if takes && matches!(self.end, End::Edge(_)) && !self.make_room(now, id, body.len()) {
+            return Err(SendRefused::Overrun);
         }
         self.with(now, id, |stream| stream.send(now, body)).unwrap_or(Err(SendRefused::Ended))
     }
@@ -332,22 +330,5 @@ impl Link {
         let result = verb(&mut entry.stream);
         self.touch(now, id);
         Some(result)
-    }
-
-    /// Edge: makes room in the process's buffer at the cost of the stream that holds most.
-    fn relieve(&mut self, now: Instant) {
-        self.table.was_full = true;
-        if let Some(fullest) = self.table.fullest() {
-            self.with(now, fullest, crate::Stream::fail_slow_reader);
-        }
-    }
-
-    /// Says `Writable` to all once a full process buffer has room again.
-    fn say_room(&mut self) {
-        if self.table.was_full && self.table.buffered + LOW_ROOM < TOTAL_BUFFER / 4 * 3 {
-            self.table.was_full = false;
-            let writable = self.table.streams.iter().filter(|(_, entry)| entry.stream.send_room() > 0);
-            self.events.extend(writable.map(|(id, _)| Event::Stream(*id, crate::StreamEvent::Writable)));
-        }
     }
 }

@@ -378,9 +378,18 @@ fn link_lost() -> Failure {
     Failure::new(Code::LinkLost, "the link between relay and edge was gone for too long")
 }
 
-/// Cuts a free text at a character so that its frame's header stays within 8 KiB.
+/// Cuts a free text at a character where it would be longer than `MAX_REASON` as it is written.
 pub(crate) fn shorten(text: &mut String) {
-    if text.len() > MAX_REASON {
-        text.truncate(text.floor_char_boundary(MAX_REASON));
+    let mut written = 0;
+    let too_long = text.char_indices().find(|(_, character)| {
+        written += match character {
+            '"' | '\\' => 2,
+            '\0'..='\u{1f}' => 6,
+            plain => plain.len_utf8(),
+        };
+        written > MAX_REASON
+    });
+    if let Some((at, _)) = too_long {
+        text.truncate(at);
     }
 }

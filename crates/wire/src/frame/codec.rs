@@ -10,8 +10,24 @@ mod decoder;
 mod encoder;
 mod headers;
 
+use serde::Serialize;
+
 pub use decoder::decode;
 pub use encoder::encode;
+
+use crate::limits::MAX_HEADER;
+
+/// Text of this length fits a header however it is escaped (six to one), bytes.
+const SURELY_FITS: usize = 1000;
+
+/// Room for what a header says beside its variable part: type, id, numbers, flags; bytes.
+const REST_OF_HEADER: usize = 128;
+
+/// Whether a header's variable part, with `text` bytes of text in it, fits the header that a peer
+/// reads. Measured only where escaping may blow it up past that.
+pub(crate) fn fits_header<T: Serialize>(part: &T, text: usize) -> bool {
+    text < SURELY_FITS || serde_json::to_string(part).is_ok_and(|text| text.len() + REST_OF_HEADER <= MAX_HEADER)
+}
 
 /// Why a text is no frame. Details name places and kinds, never content.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]

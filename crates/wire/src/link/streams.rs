@@ -12,12 +12,10 @@ use super::table::Entry;
 use super::timers::Key;
 use super::tombs::{Refusal, Tomb};
 use super::{End, Event, Link, OpenRefused};
-use crate::limits::{MAX_HEADER, MAX_HEADERS, MAX_REPLY, MAX_TARGET, TOTAL_BUFFER};
+use crate::frame::fits_header;
+use crate::limits::{MAX_HEADERS, MAX_REPLY, MAX_TARGET};
 use crate::stream::{Gone, Windows};
 use crate::{Code, ConnId, Frame, Open, Stream, StreamId};
-
-/// An `open` whose text is shorter than this fits a header however it is escaped (six to one).
-const SURELY_FITS: usize = 1000;
 
 impl Link {
     pub(super) fn open_stream(
@@ -184,11 +182,7 @@ impl Link {
         let active = entry.stream.is_active();
         self.table.active = self.table.active + usize::from(active) - usize::from(entry.active);
         entry.active = active;
-        if self.table.buffered + crate::limits::LOW_ROOM > TOTAL_BUFFER {
-            self.table.was_full = true;
-        } else if self.table.was_full {
-            self.say_room();
-        }
+        self.watch_room();
         self.touch_busy(now, id);
         let Some(entry) = self.table.streams.get_mut(&id) else {
             return;
@@ -282,10 +276,7 @@ fn check_size(open: &Open) -> Result<(), OpenRefused> {
     if headers > MAX_HEADERS || open.reply.as_ref().is_some_and(|reply| reply.len() > MAX_REPLY) {
         return Err(OpenRefused::HeadersTooLong);
     }
-    let rest =
-        open.model.as_ref().map_or(0, String::len) + open.key.len() + open.traceparent.as_ref().map_or(0, String::len);
-    let text = open.path.len() + open.method.len() + headers + rest + 8 * open.headers.len();
-    // Escaping may blow a header up past what the peer reads: measured only where that can be.
-    let fits = text < SURELY_FITS || serde_json::to_string(open).is_ok_and(|text| text.len() + 128 <= MAX_HEADER);
-    if fits { Ok(()) } else { Err(OpenRefused::HeadersTooLong) }
+    let rest = [&open.model, &open.traceparent, &open.reply].into_iter().flatten().map(String::len).sum::<usize>();
+    let text = open.path.len() + open.method.len() + headers + rest + open.key.len() + 8 * open.headers.len();
+    if fits_header(open, text) { Ok(()) } else { Err(OpenRefused::HeadersTooLong) }
 }

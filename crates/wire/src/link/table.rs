@@ -51,9 +51,11 @@ impl Table {
         self.streams.values().any(|entry| entry.stream.unacked_on(conn))
     }
 
-    /// The stream that holds most.
-    pub(super) fn fullest(&self) -> Option<StreamId> {
-        let fullest = self.streams.iter().max_by_key(|(id, entry)| (entry.buffered, **id))?;
-        Some(*fullest.0)
+    /// The stream that would hold most, of those that have something to drop, if this one took so
+    /// many bytes more; it may be this one.
+    pub(super) fn fullest(&self, taker: StreamId, len: usize) -> StreamId {
+        let sheds = self.streams.iter().filter(|(id, entry)| **id == taker || entry.stream.can_shed());
+        let holds = sheds.map(|(id, entry)| (entry.buffered + if *id == taker { len } else { 0 }, *id));
+        holds.max().map_or(taker, |(_, id)| id)
     }
 }

@@ -147,6 +147,19 @@ impl SendHalf {
         self.terminal = Some(terminal);
     }
 
+    /// Takes back a terminal frame that has no number yet, with what it says was used.
+    pub(super) fn take_outcome(&mut self) -> Option<Outcome> {
+        match self.terminal.take()? {
+            Terminal::End(outcome) => outcome,
+            Terminal::Fail(failure) => Some(failure.outcome),
+        }
+    }
+
+    /// Bytes wait that have no number yet.
+    pub(super) fn can_shed(&self) -> bool {
+        !self.closed && !self.abandoned && !self.outbox.is_empty()
+    }
+
     /// Drops what has no number yet, except the terminal: the peer has no use for it.
     pub(super) fn drop_unsent(&mut self) {
         self.outbox.clear();

@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::send::Terminal;
 use super::{Cancelling, Gone, SendRefused, Side, Stream, StreamEvent, shorten};
+use crate::frame::fits_header;
 use crate::limits::{LOW_ROOM, MAX_HEADERS, RELAY_BUFFER, STREAM_BUFFER};
 use crate::{Code, Failure, Head, Outcome};
 
@@ -16,8 +17,10 @@ impl Stream {
     /// Edge: status and headers, once, before any body.
     pub fn send_head(&mut self, now: Instant, head: Head) {
         let size: usize = head.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-        if size > MAX_HEADERS {
-            self.fail_here(Failure::new(Code::Internal, "the answer's headers are longer than 4 KiB"));
+        // A header that the peer refuses to read would cost the connection, and go again on the next.
+        let text = size + 8 * head.headers.len() + self.reply.as_ref().map_or(0, String::len);
+        if size > MAX_HEADERS || !fits_header(&(&head, &self.reply), text) {
+            self.fail_here(Failure::new(Code::Internal, "the answer's headers are too long for the link"));
         } else if self.side == Side::Edge && self.send.is_open() && !self.cancelled {
             self.send.set_head(head);
         }
@@ -56,9 +59,19 @@ impl Stream {
         Ok(())
     }
 
-    /// Edge: the buffer is full because the caller reads too slowly.
+    /// Edge: the buffer is full because the caller reads too slowly. An end that waits behind what
+    /// is dropped becomes this failure, with the same outcome.
     pub fn fail_slow_reader(&mut self) {
-        self.fail_here(Failure::new(Code::SlowReader, "the caller read too slowly and the buffer is full"));
+        let mut failure = Failure::new(Code::SlowReader, "the caller read too slowly and the buffer is full");
+        if let Some(outcome) = self.send.take_outcome() {
+            failure.outcome = outcome;
+        }
+        self.fail_here(failure);
+    }
+
+    /// Edge: whether `fail_slow_reader` drops anything.
+    pub(crate) fn can_shed(&self) -> bool {
+        self.send.can_shed()
     }
 
     /// Bytes `send` takes now.

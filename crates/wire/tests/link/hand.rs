@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use causeway_wire::{
-    Backend, Code, ConnId, EdgeConfig, Event, Frame, Hello, Input, InstanceId, Limits, Link, ModelInfo, Open, Policy,
-    RelayConfig, StreamEvent, StreamId, Welcome, decode, encode,
+    Backend, Code, ConnId, EdgeConfig, Event, Frame, Hello, Input, InstanceId, Limits, Link, Load, ModelInfo, Open,
+    Policy, RelayConfig, StreamEvent, StreamId, Welcome, decode, encode,
 };
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
@@ -27,6 +27,8 @@ pub(crate) struct Hand {
     pub(crate) released: Vec<StreamId>,
     pub(crate) failed: Vec<(StreamId, Code)>,
     pub(crate) cancelled: Vec<StreamId>,
+    pub(crate) writable: Vec<StreamId>,
+    pub(crate) loads: Vec<Load>,
     pub(crate) superseded: usize,
     pub(crate) catalogs: Vec<Vec<ModelInfo>>,
 }
@@ -45,6 +47,8 @@ impl Hand {
             released: Vec::new(),
             failed: Vec::new(),
             cancelled: Vec::new(),
+            writable: Vec::new(),
+            loads: Vec::new(),
             superseded: 0,
             catalogs: Vec::new(),
         };
@@ -240,9 +244,11 @@ impl Hand {
                 Event::Released(id) => self.released.push(id),
                 Event::Stream(id, StreamEvent::Failed(failure)) => self.failed.push((id, failure.code)),
                 Event::Stream(id, StreamEvent::Cancelled(_)) => self.cancelled.push(id),
+                Event::Stream(id, StreamEvent::Writable) => self.writable.push(id),
+                Event::Load(load) => self.loads.push(load),
                 Event::Superseded => self.superseded += 1,
                 Event::Catalog(models) => self.catalogs.push(models),
-                Event::Up { .. } | Event::Down(_) | Event::Load(_) | Event::Rtt(_) | Event::Stream(..) => {}
+                Event::Up { .. } | Event::Down(_) | Event::Rtt(_) | Event::Stream(..) => {}
             }
         }
     }
