@@ -27,7 +27,7 @@ use crate::notify;
 use crate::observe::Observer;
 use crate::ollama::Ollama;
 use crate::ready::{self, ReadyFile};
-use crate::session::run::serve;
+use crate::request;
 use crate::signals::{Signal, Signals};
 use crate::status::{self, Certificate, View};
 use crate::work::Work;
@@ -194,20 +194,20 @@ impl App {
 
     fn take(&mut self, incoming: Incoming) {
         let Incoming { open, mut stream } = incoming;
+        let id = stream.id().to_string();
         if self.requests.len() >= MAX_STREAMS as usize {
             let failure = Failure::new(Code::Saturated, "this edge runs as many requests as it can: try again");
-            stream.fail(failure.retryable());
+            request::refuse(&self.work, &open, id, failure.retryable(), &mut stream);
             return;
         }
-        let id = stream.id().to_string();
-        self.requests.spawn(serve(Arc::clone(&self.work), open, id, stream));
+        self.requests.spawn(request::run(Arc::clone(&self.work), open, id, stream));
     }
 
     fn request_ended(&self, ended: &Result<(), JoinError>) {
         if let Err(error) = ended
             && error.is_panic()
         {
-            tracing::error!(%error, "a request's task panicked; its stream was reset");
+            tracing::error!(%error, "a request's task panicked; its stream was failed");
             self.work.observer.panicked();
         }
     }
@@ -279,7 +279,8 @@ impl App {
                 }
             }
         }
-        self.requests.abort_all();
+        // Each cut request fails its stream and is accounted as its task is dropped.
+        self.requests.shutdown().await;
         if ended == Ended::Drained {
             self.deliver(end).await;
         }

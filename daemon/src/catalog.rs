@@ -2,16 +2,21 @@
 //!
 //! Invariants: a model outside the allow-list or running elsewhere is never announced; after a
 //! failed question the last catalog stands (Ollama's absence is told by the requests' own
-//! failures and by readiness). Absent: whether a request may run (`gate.rs`).
+//! failures and by readiness); one read at a time, whoever wants it. Absent: whether a request may
+//! run (`gate.rs`, `request.rs`).
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use causeway_dialect::model::ModelName;
 use causeway_dialect::route::Upstream;
 use causeway_wire::{Backend, ModelInfo};
 use serde::Deserialize;
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
 
 use crate::config::Ollama as Settings;
 use crate::gate;
@@ -23,11 +28,17 @@ pub(crate) const POLL_EVERY: Duration = Duration::from_secs(10);
 /// While Ollama does not answer it is asked more often: it is probably starting.
 pub(crate) const RETRY_EVERY: Duration = Duration::from_secs(1);
 
+/// The longest wait for [`Catalog::read_anew`]: a read takes 5 s at most, and the one that is under
+/// way may have to end first.
+pub(crate) const READ_BOUND: Duration = Duration::from_secs(11);
+
 /// What is known of Ollama.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Known {
     /// Models that may be announced.
     pub(crate) models: Vec<ModelInfo>,
+    /// Every model that runs on this machine, announced or not, by its reduced name.
+    pub(crate) local: HashSet<String>,
     /// Names whose manifest forwards to another machine.
     pub(crate) remote: HashSet<String>,
     /// Ollama's version.
@@ -40,16 +51,49 @@ pub(crate) struct Known {
 
 /// The shared record.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Catalog(Arc<Mutex<Arc<Known>>>);
+pub(crate) struct Catalog(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// The last read that ended.
+    last: watch::Sender<Read>,
+    /// Reads begun since start, count.
+    begun: AtomicU64,
+    /// Rung by whoever cannot wait for the next poll; [`poll`] listens.
+    wanted: Notify,
+}
+
+/// One read and its place in their order, from 1.
+#[derive(Debug, Default)]
+struct Read {
+    number: u64,
+    known: Arc<Known>,
+}
 
 impl Catalog {
     /// What is known now.
     pub(crate) fn known(&self) -> Arc<Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        Arc::clone(&self.0.last.borrow().known)
     }
 
-    fn set(&self, known: Known) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
+    /// What a read says that begins after this call. Many who ask at once share one.
+    pub(crate) async fn read_anew(&self) -> Arc<Known> {
+        let begun = self.0.begun.load(Ordering::SeqCst);
+        let mut reads = self.0.last.subscribe();
+        self.0.wanted.notify_one();
+        let newer = reads.wait_for(|read| read.number > begun).await;
+        // The sender lives as long as `self`.
+        newer.map_or_else(|_| self.known(), |read| Arc::clone(&read.known))
+    }
+
+    fn begin(&self) -> u64 {
+        // Who has asked until now gets this read: one more would bring nothing.
+        let _asked = pin!(self.0.wanted.notified()).enable();
+        self.0.begun.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    fn set(&self, number: u64, known: Known) {
+        self.0.last.send_replace(Read { number, known: Arc::new(known) });
     }
 }
 
@@ -92,7 +136,7 @@ pub(crate) async fn poll(
 ) {
     let mut announced: Option<Vec<ModelInfo>> = None;
     loop {
-        let before = catalog.known();
+        let (before, number) = (catalog.known(), catalog.begin());
         let after = look(&ollama, &settings, &ceiling, &before).await;
         report(&before, &after);
         let answered = after.error.is_none();
@@ -100,13 +144,24 @@ pub(crate) async fn poll(
             changed(after.models.clone());
             announced = Some(after.models.clone());
         }
-        catalog.set(after);
-        tokio::time::sleep(if answered { POLL_EVERY } else { RETRY_EVERY }).await;
+        catalog.set(number, after);
+        let pause = if answered { POLL_EVERY } else { RETRY_EVERY };
+        // Over or cut short: the next read is due.
+        let _due = timeout(pause, catalog.0.wanted.notified()).await;
     }
 }
 
+/// The three questions go out together, so that a read takes no longer than the slowest.
 async fn look(ollama: &Ollama, settings: &Settings, ceiling: &[Backend], before: &Known) -> Known {
-    let (tags, resident) = tokio::join!(ollama.metadata(Upstream::OllamaTags), ollama.metadata(Upstream::OllamaPs));
+    let known_version = before.version.clone().filter(|_| before.error.is_none());
+    let version = async {
+        match known_version {
+            Some(version) => Some(version),
+            None => version_of(ollama).await,
+        }
+    };
+    let (tags, resident, version) =
+        tokio::join!(ollama.metadata(Upstream::OllamaTags), ollama.metadata(Upstream::OllamaPs), version);
     let parsed = tags.and_then(|body| serde_json::from_slice(&body).map_err(|error| error.to_string()));
     let tags: Tags = match parsed {
         Ok(tags) => tags,
@@ -115,10 +170,6 @@ async fn look(ollama: &Ollama, settings: &Settings, ceiling: &[Backend], before:
     // A slow or broken /api/ps costs only the mark "resident".
     let resident: Option<Tags> = resident.ok().and_then(|body| serde_json::from_slice(&body).ok());
     let resident: HashSet<String> = resident.into_iter().flat_map(|ps| ps.models).map(|model| model.name).collect();
-    let version = match (&before.version, &before.error) {
-        (Some(version), None) => Some(version.clone()),
-        _ => version_of(ollama).await,
-    };
     let mut known = Known { version, answered: Some(SystemTime::now()), ..Known::default() };
     for tag in tags.models {
         add(&mut known, tag, settings, ceiling, &resident);
@@ -132,6 +183,7 @@ fn add(known: &mut Known, tag: Tag, settings: &Settings, ceiling: &[Backend], re
         known.remote.insert(name.short());
         return;
     }
+    known.local.insert(name.short());
     if !gate::is_allowed(&name, &settings.models) {
         return;
     }

@@ -1,7 +1,8 @@
 //! causewayd: beside Ollama, linked to a relay, so that cloud applications can use this machine's models.
 //!
-//! The way of a request: `app.rs` takes it from the link, `gate.rs` judges it, `session.rs`
-//! decides step by step, `session/run.rs` does what it says, `ollama.rs` asks Ollama. A library,
+//! The way of a request: `app.rs` takes it from the link, `request.rs` sees to its account,
+//! `gate.rs` judges it, `session.rs` decides step by step, `session/run.rs` does what it says,
+//! `ollama.rs` asks Ollama. A library,
 //! so that quickstart can start it by re-executing itself. Absent for now: enrolment, queueing,
 //! overflow to Bedrock.
 
@@ -21,6 +22,7 @@ mod observe;
 mod ollama;
 mod probe;
 mod ready;
+mod request;
 mod session;
 mod signals;
 mod status;

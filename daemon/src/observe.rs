@@ -3,7 +3,7 @@
 //! No prompt, answer or key is ever part of a record. Absent: the link's and Ollama's facts, which
 //! their owners keep.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -72,6 +72,8 @@ pub(crate) struct Counts {
 
 #[derive(Debug, Default)]
 struct Accounts {
+    /// Ids of requests that have begun and are not accounted yet.
+    open: HashSet<String>,
     counts: Counts,
     recent: VecDeque<Record>,
     last_success: Option<SystemTime>,
@@ -87,6 +89,16 @@ pub(crate) struct Observer {
 impl Observer {
     pub(crate) fn new(metrics: Metrics) -> Self {
         Self { metrics, accounts: Mutex::default(), sequence: AtomicU64::new(0) }
+    }
+
+    /// A request came in; [`Self::finished`] is owed.
+    pub(crate) fn began(&self, id: &str) {
+        self.accounts().open.insert(id.to_owned());
+    }
+
+    /// Whether a request that began is not accounted yet.
+    pub(crate) fn is_open(&self, id: &str) -> bool {
+        self.accounts().open.contains(id)
     }
 
     /// The one place where a request's end is accounted.
@@ -129,7 +141,7 @@ impl Observer {
         self.keep(record);
     }
 
-    /// A request's task panicked; its stream was reset by its own drop.
+    /// A request's task panicked; its guard failed the stream and accounted for it.
     pub(crate) fn panicked(&self) {
         self.metrics.panicked();
         self.accounts().counts.panics += 1;
@@ -144,6 +156,7 @@ impl Observer {
 
     fn keep(&self, record: Record) {
         let mut accounts = self.accounts();
+        accounts.open.remove(&record.id);
         let counts = &mut accounts.counts;
         match record.outcome {
             OutcomeLabel::Served => counts.served += 1,

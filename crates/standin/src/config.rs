@@ -75,6 +75,8 @@ pub struct Model {
     pub embedding: usize,
     /// Accepts `tools` (and then never calls one).
     pub tools: bool,
+    /// The machine that a real Ollama would forward requests for this model to, as `/api/tags` says.
+    pub remote_host: Option<String>,
 }
 
 impl Model {
@@ -91,6 +93,7 @@ impl Model {
             context: 8192,
             embedding: 64,
             tools: false,
+            remote_host: None,
         }
     }
 
@@ -105,6 +108,13 @@ impl Model {
     #[must_use]
     pub fn slots(mut self, parallel: usize) -> Self {
         self.parallel = Some(parallel);
+        self
+    }
+
+    /// The same, by its manifest only a name for a model on this machine.
+    #[must_use]
+    pub fn forwarded_to(mut self, host: &str) -> Self {
+        self.remote_host = Some(host.to_owned());
         self
     }
 

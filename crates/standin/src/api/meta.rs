@@ -57,8 +57,13 @@ fn digest(slots: &Slots) -> String {
 
 fn tag(slots: &Slots) -> Value {
     let name = &slots.model.name;
-    json!({"name": name, "model": name, "modified_at": rfc3339(slots.modified).to_string(), "size": 1,
-        "digest": digest(slots), "details": details()})
+    let mut tag = json!({"name": name, "model": name, "modified_at": rfc3339(slots.modified).to_string(), "size": 1,
+        "digest": digest(slots), "details": details()});
+    if let (Some(host), Some(tag)) = (&slots.model.remote_host, tag.as_object_mut()) {
+        tag.insert("remote_model".to_owned(), name.as_str().into());
+        tag.insert("remote_host".to_owned(), host.as_str().into());
+    }
+    tag
 }
 
 fn loaded(slots: &Slots) -> Value {

@@ -1,0 +1,228 @@
+//! One request from the link to its account.
+//!
+//! Invariants: no request reaches Ollama for a model that is not known to run on this machine, but
+//! for one that Ollama has just said it does not have at all (it gives its own 404). Every request
+//! is accounted exactly once and its stream ends, also when its task is cut off or panics. Absent:
+//! what may run (`gate.rs`) and how it runs (`session.rs`).
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use causeway_dialect::route::{self, Dialect, Target};
+use causeway_transport::Received;
+use causeway_wire::{Backend, Code, Failure, Head, Open, Outcome, SendRefused};
+use tokio::time::timeout;
+
+use crate::caller::Caller;
+use crate::catalog::READ_BOUND;
+use crate::gate;
+use crate::observe::Finished;
+use crate::session::Ending;
+use crate::session::run::serve;
+use crate::work::Work;
+
+/// Takes one request to its end and sees that it is accounted.
+pub(crate) async fn run(work: Arc<Work>, mut open: Box<Open>, id: String, caller: impl Caller) {
+    let account = Account::begin(&work, &open, id.clone());
+    let mut caller = Guarded { caller, first_byte: Arc::clone(&account.first_byte), ended: false };
+    match judge(&work, &mut open).await {
+        Ok(()) => serve(work, open, id, caller).await,
+        Err(failure) => refuse(&work, &open, id, failure, &mut caller),
+    }
+}
+
+/// Ends a request that shall not reach Ollama.
+pub(crate) fn refuse(work: &Work, open: &Open, id: String, failure: Failure, caller: &mut impl Caller) {
+    let ending = Ending::Refused(failure.code);
+    caller.fail(failure);
+    work.observer.finished(Finished {
+        id,
+        method: &open.method,
+        path: &open.path,
+        dialect: dialect(open),
+        model: None,
+        stream: false,
+        ending,
+        outcome: Outcome::default(),
+        first_token: None,
+        total: Duration::ZERO,
+    });
+}
+
+/// Whether the request may go to Ollama. A model that was not in the last catalog is looked for in
+/// a new one: it may have been pulled since, and its name may stand for a model elsewhere.
+async fn judge(work: &Work, open: &mut Open) -> Result<(), Failure> {
+    let permitted = |open: &Open| {
+        let known = work.catalog.known();
+        let plan = gate::judge(open, &work.settings.models, |name| known.remote.contains(name))?;
+        let is_settled = plan.model.as_ref().is_none_or(|model| known.local.contains(model));
+        Ok((plan.deadline, is_settled))
+    };
+    let (deadline, is_settled) = permitted(open)?;
+    if is_settled {
+        return Ok(());
+    }
+    let asked = now();
+    let bound = deadline.unwrap_or(READ_BOUND).min(READ_BOUND);
+    let Ok(known) = timeout(bound, work.catalog.read_anew()).await else {
+        return Err(not_read(deadline.is_some_and(|deadline| deadline <= READ_BOUND)));
+    };
+    if let Some(error) = &known.error {
+        let message = format!("Ollama does not answer on the edge ({error}): start it, or mend ollama.url");
+        return Err(Failure::new(Code::LocalUnavailable, message).retryable());
+    }
+    let waited = u64::try_from((now() - asked).as_millis()).unwrap_or(u64::MAX);
+    open.policy.deadline_ms = open.policy.deadline_ms.map(|deadline| deadline.saturating_sub(waited));
+    permitted(open).map(|_| ())
+}
+
+fn not_read(is_deadline: bool) -> Failure {
+    if is_deadline {
+        let message = "Ollama did not list its models within the caller's deadline: allow more time \
+                       (x-causeway-first-token-ms) or try again later";
+        return Failure::new(Code::DeadlineExceeded, message);
+    }
+    let message = "Ollama does not say on the edge which models it has: see whether it hangs, and try again";
+    Failure::new(Code::LocalUnavailable, message).retryable()
+}
+
+fn dialect(open: &Open) -> Dialect {
+    match route::classify(&open.method, &open.path) {
+        Target::Upstream(route) => route.dialect(),
+        Target::Forbidden(dialect) | Target::WrongMethod(dialect, _) | Target::Unknown(dialect) => dialect,
+        Target::Root | Target::Causeway => Dialect::Ollama,
+    }
+}
+
+/// Accounts for a request whose task ends before it could do so itself.
+struct Account {
+    work: Arc<Work>,
+    id: String,
+    method: String,
+    path: String,
+    dialect: Dialect,
+    model: Option<String>,
+    opened: Instant,
+    first_byte: Arc<OnceLock<Instant>>,
+}
+
+impl Account {
+    fn begin(work: &Arc<Work>, open: &Open, id: String) -> Self {
+        work.observer.began(&id);
+        Self {
+            work: Arc::clone(work),
+            id,
+            method: open.method.clone(),
+            path: open.path.clone(),
+            dialect: dialect(open),
+            model: open.model.clone(),
+            opened: now(),
+            first_byte: Arc::default(),
+        }
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        if !self.work.observer.is_open(&self.id) {
+            return;
+        }
+        let first_byte = self.first_byte.get().copied();
+        let served_by = first_byte.map(|_| Backend::Local);
+        self.work.observer.finished(Finished {
+            id: std::mem::take(&mut self.id),
+            method: &self.method,
+            path: &self.path,
+            dialect: self.dialect,
+            model: self.model.as_deref(),
+            stream: false,
+            ending: Ending::Failed(why_cut().code),
+            outcome: Outcome { served_by, ..Outcome::default() },
+            first_token: first_byte.map(|first| first - self.opened),
+            total: now() - self.opened,
+        });
+    }
+}
+
+/// The caller's end; dropped before the answer's end it fails the stream in words.
+struct Guarded<C: Caller> {
+    caller: C,
+    first_byte: Arc<OnceLock<Instant>>,
+    ended: bool,
+}
+
+impl<C: Caller> Guarded<C> {
+    fn mark(&self) {
+        self.first_byte.get_or_init(now);
+    }
+}
+
+impl<C: Caller> Drop for Guarded<C> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.caller.fail(why_cut());
+        }
+    }
+}
+
+impl<C: Caller> Caller for Guarded<C> {
+    async fn recv(&mut self) -> Received {
+        let received = self.caller.recv().await;
+        // The link has failed it already: nothing is left to say.
+        self.ended |= matches!(received, Received::Failed(_));
+        received
+    }
+
+    fn send_head(&mut self, head: Head) {
+        self.mark();
+        self.caller.send_head(head);
+    }
+
+    fn send_head_with(&mut self, head: Head, body: Bytes) -> Result<(), SendRefused> {
+        self.mark();
+        self.caller.send_head_with(head, body)
+    }
+
+    fn send_whole(&mut self, head: Head, body: Bytes, outcome: Outcome) -> Result<(), SendRefused> {
+        self.mark();
+        let sent = self.caller.send_whole(head, body, outcome);
+        self.ended |= sent.is_ok();
+        sent
+    }
+
+    fn send_now(&mut self, body: Bytes) -> Result<(), SendRefused> {
+        self.caller.send_now(body)
+    }
+
+    async fn send(&mut self, body: Bytes) -> Result<(), SendRefused> {
+        self.caller.send(body).await
+    }
+
+    fn finish(&mut self, outcome: Option<Outcome>) {
+        self.ended = true;
+        self.caller.finish(outcome);
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        self.ended = true;
+        self.caller.fail(failure);
+    }
+}
+
+/// A task ends early in two ways: it panics, or the end of the drain cuts it off.
+fn why_cut() -> Failure {
+    if std::thread::panicking() {
+        return Failure::new(Code::Internal, "a fault of the edge's own ended this request: its log says where");
+    }
+    Failure::new(Code::Draining, "the edge stops and could not finish this request in time: try again").retryable()
+}
+
+/// The runtime's clock, so that tests with paused time drive this too.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+#[cfg(test)]
+#[path = "request_tests.rs"]
+mod tests;

@@ -1,0 +1,293 @@
+//! Requests against the stand-in: what reaches it, and that each is accounted once.
+
+use causeway_standin::{Config, Model, Running as Standin};
+use causeway_wire::{InstanceId, Policy};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::catalog::{self, Catalog};
+use crate::config::{Ollama as Settings, OllamaUrl};
+use crate::metrics::Metrics;
+use crate::observe::{Observer, Record};
+use crate::ollama::Ollama;
+
+/// Generous: only a hang takes this long.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+const CHAT: &str = "/api/chat";
+
+/// What came out of the caller's end.
+#[derive(Debug)]
+enum Sent {
+    Head(u16),
+    Body(Bytes),
+    End,
+    Fail(Failure),
+}
+
+/// A caller that hands in a whole request; then it stays, or panics as a fault in a session would.
+struct FakeCaller {
+    request: Vec<Received>,
+    panics: bool,
+    sent: mpsc::Sender<Sent>,
+}
+
+impl FakeCaller {
+    fn note(&self, sent: Sent) {
+        self.sent.try_send(sent).unwrap();
+    }
+}
+
+impl Caller for FakeCaller {
+    async fn recv(&mut self) -> Received {
+        match self.request.pop() {
+            Some(received) => received,
+            None if self.panics => panic!("as a test wants it"),
+            None => std::future::pending().await,
+        }
+    }
+
+    fn send_head(&mut self, head: Head) {
+        self.note(Sent::Head(head.status));
+    }
+
+    fn send_head_with(&mut self, head: Head, body: Bytes) -> Result<(), SendRefused> {
+        self.send_head(head);
+        self.send_now(body)
+    }
+
+    fn send_whole(&mut self, head: Head, body: Bytes, outcome: Outcome) -> Result<(), SendRefused> {
+        self.send_head_with(head, body)?;
+        self.finish(Some(outcome));
+        Ok(())
+    }
+
+    fn send_now(&mut self, body: Bytes) -> Result<(), SendRefused> {
+        self.note(Sent::Body(body));
+        Ok(())
+    }
+
+    async fn send(&mut self, body: Bytes) -> Result<(), SendRefused> {
+        self.send_now(body)
+    }
+
+    fn finish(&mut self, _: Option<Outcome>) {
+        self.note(Sent::End);
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        self.note(Sent::Fail(failure));
+    }
+}
+
+/// A daemon's shared state before this Ollama, whose catalog nobody reads yet.
+fn work(url: OllamaUrl) -> Arc<Work> {
+    let settings = Settings { url, parallel: 1, models: vec!["*".to_owned()], overrides: Vec::new() };
+    let ollama = Ollama::new(&settings.url).unwrap();
+    Arc::new(Work::new(ollama, settings, Catalog::default(), Observer::new(Metrics::new().unwrap())))
+}
+
+fn nowhere() -> OllamaUrl {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    OllamaUrl { host: free.ip().to_string(), port: free.port() }
+}
+
+async fn standin(models: &[Model]) -> (Standin, Arc<Work>) {
+    let config = Config { models: models.to_vec(), record: 100, ..Config::default() };
+    let standin = causeway_standin::Standin::spawn(config).await.unwrap();
+    let address = standin.addr();
+    (standin, work(OllamaUrl { host: address.ip().to_string(), port: address.port() }))
+}
+
+fn poll(work: &Arc<Work>) -> JoinHandle<()> {
+    let (ollama, settings) = (work.ollama.clone(), work.settings.clone());
+    tokio::spawn(catalog::poll(ollama, settings, vec![Backend::Local], work.catalog.clone(), |_| {}))
+}
+
+fn open(path: &str, model: &str) -> Box<Open> {
+    Box::new(Open {
+        edge_instance: InstanceId::new(1),
+        method: "POST".to_owned(),
+        path: path.to_owned(),
+        headers: Vec::new(),
+        model: Some(model.to_owned()),
+        stream: None,
+        policy: Policy {
+            allow: vec![Backend::Local],
+            batch: false,
+            deadline_ms: None,
+            hard: false,
+            spend_max_usd: 0.0,
+        },
+        key: "k1".to_owned(),
+        traceparent: None,
+        reply: None,
+    })
+}
+
+fn caller(panics: bool) -> (FakeCaller, mpsc::Receiver<Sent>) {
+    let (sent, seen) = mpsc::channel(1_000);
+    let body = Bytes::from_static(b"{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}");
+    // The last is received first.
+    (FakeCaller { request: vec![Received::End(None), Received::Data(body)], panics, sent }, seen)
+}
+
+/// Status, body and failure of a request that runs to its end.
+async fn answer(work: &Arc<Work>, open: Box<Open>) -> (Option<u16>, String, Option<Failure>) {
+    let (caller, mut seen) = caller(false);
+    timeout(PATIENCE, run(Arc::clone(work), open, "01ID".to_owned(), caller)).await.unwrap();
+    let (mut status, mut body, mut failure) = (None, Vec::new(), None);
+    while let Some(sent) = seen.recv().await {
+        match sent {
+            Sent::Head(sent) => status = Some(sent),
+            Sent::Body(bytes) => body.extend_from_slice(&bytes),
+            Sent::Fail(sent) => failure = Some(sent),
+            Sent::End => {}
+        }
+    }
+    (status, String::from_utf8(body).unwrap(), failure)
+}
+
+async fn refused(work: &Arc<Work>, open: Box<Open>) -> (Code, bool) {
+    let (status, _, failure) = answer(work, open).await;
+    let failure = failure.unwrap();
+    assert_eq!(status, None, "{failure:?}");
+    (failure.code, failure.retryable)
+}
+
+/// The one record there is.
+fn record(work: &Work) -> Record {
+    let (counts, _, records) = work.observer.snapshot(10);
+    let [record] = &records[..] else { panic!("{records:?}") };
+    assert_eq!(counts.served + counts.refused + counts.cancelled + counts.failed, 1);
+    assert_eq!(work.ledger().total(), 0, "the slot was not given back");
+    record.clone()
+}
+
+/// Inference requests that came through.
+fn reached(standin: &Standin) -> usize {
+    standin.requests().iter().filter(|seen| seen.target == CHAT).count()
+}
+
+fn reads(standin: &Standin) -> usize {
+    standin.requests().iter().filter(|seen| seen.target == "/api/tags").count()
+}
+
+#[tokio::test]
+async fn a_name_for_a_model_elsewhere_never_reaches_ollama_however_early_it_is_asked_for() {
+    let (standin, work) = standin(&[Model::named("alias").forwarded_to("https://ollama.com")]).await;
+    let early = tokio::spawn({
+        let work = Arc::clone(&work);
+        async move { refused(&work, open(CHAT, "alias")).await }
+    });
+    tokio::task::yield_now().await;
+    let poll = poll(&work);
+    assert_eq!(timeout(PATIENCE, early).await.unwrap().unwrap(), (Code::RouteConflict, false));
+    assert_eq!(refused(&work, open("/api/show", "ALIAS:latest")).await.0, Code::RouteConflict);
+    assert_eq!(reached(&standin), 0);
+    poll.abort();
+}
+
+#[tokio::test]
+async fn a_name_that_comes_to_stand_for_a_model_elsewhere_after_the_last_look_is_refused() {
+    let (standin, work) = standin(&[Model::named("here")]).await;
+    let poll = poll(&work);
+    assert_eq!(answer(&work, open(CHAT, "here")).await.0, Some(200));
+    standin.set_models(&[Model::named("here"), Model::named("alias").forwarded_to("https://ollama.com")]);
+    assert_eq!(refused(&work, open(CHAT, "alias")).await.0, Code::RouteConflict);
+    assert_eq!(reached(&standin), 1);
+    poll.abort();
+}
+
+#[tokio::test]
+async fn a_model_pulled_after_the_last_look_works_at_once_and_is_looked_for_once() {
+    let (standin, work) = standin(&[]).await;
+    let poll = poll(&work);
+    work.catalog.read_anew().await;
+    let before = reads(&standin);
+    standin.set_models(&[Model::named("pulled")]);
+    assert_eq!(answer(&work, open(CHAT, "pulled")).await.0, Some(200));
+    assert_eq!(reads(&standin), before + 1);
+    assert_eq!(answer(&work, open(CHAT, "pulled")).await.0, Some(200));
+    assert_eq!(reads(&standin), before + 1, "a known model was looked for again");
+    poll.abort();
+}
+
+#[tokio::test]
+async fn a_model_that_is_nowhere_gets_ollamas_own_404() {
+    let (_standin, work) = standin(&[Model::named("here")]).await;
+    let poll = poll(&work);
+    let (status, body, failure) = answer(&work, open(CHAT, "missing")).await;
+    assert_eq!((status, failure), (Some(404), None));
+    assert!(body.contains("not found"), "{body}");
+    poll.abort();
+}
+
+#[tokio::test]
+async fn with_an_ollama_that_never_answered_a_request_fails_at_once_and_may_go_elsewhere() {
+    let work = work(nowhere());
+    let poll = poll(&work);
+    assert_eq!(refused(&work, open(CHAT, "m")).await, (Code::LocalUnavailable, true));
+    poll.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_catalog_that_does_not_come_is_not_waited_for_beyond_its_bound() {
+    let work = work(nowhere());
+    assert_eq!(refused(&work, open(CHAT, "m")).await, (Code::LocalUnavailable, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_catalog_that_does_not_come_is_not_waited_for_beyond_the_callers_deadline() {
+    let (work, mut open) = (work(nowhere()), open(CHAT, "m"));
+    open.policy.deadline_ms = Some(250);
+    open.policy.hard = true;
+    let asked = tokio::time::Instant::now();
+    assert_eq!(refused(&work, open).await, (Code::DeadlineExceeded, false));
+    assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+}
+
+#[tokio::test]
+async fn a_request_that_panics_fails_its_stream_and_is_accounted_once() {
+    let (_standin, work) = standin(&[Model::named("m").paced(1_000, Duration::ZERO, Duration::from_millis(1))]).await;
+    let poll = poll(&work);
+    let (caller, mut seen) = caller(true);
+    let ended = tokio::spawn(run(Arc::clone(&work), open("/v1/messages", "m"), "01ID".to_owned(), caller)).await;
+    assert!(ended.unwrap_err().is_panic());
+    let Some(Sent::Fail(failure)) = seen.recv().await else { panic!("the stream did not fail") };
+    assert_eq!((failure.code, failure.retryable), (Code::Internal, false));
+    let record = record(&work);
+    assert_eq!((record.code, record.dialect), (Some("internal"), "anthropic"));
+    poll.abort();
+}
+
+#[tokio::test]
+async fn a_request_cut_off_midway_fails_its_stream_and_is_accounted_once() {
+    let (_standin, work) = standin(&[Model::named("m").paced(100_000, Duration::ZERO, Duration::from_millis(5))]).await;
+    let poll = poll(&work);
+    let (caller, mut seen) = caller(false);
+    let task = tokio::spawn(run(Arc::clone(&work), open(CHAT, "m"), "01ID".to_owned(), caller));
+    assert!(matches!(timeout(PATIENCE, seen.recv()).await.unwrap(), Some(Sent::Head(200))));
+    task.abort();
+    assert!(task.await.unwrap_err().is_cancelled());
+    let mut last = None;
+    while let Some(sent) = seen.recv().await {
+        last = Some(sent);
+    }
+    let Some(Sent::Fail(failure)) = last else { panic!("{last:?}") };
+    assert_eq!(failure.code, Code::Draining);
+    let record = record(&work);
+    assert_eq!((record.code, record.served_by), (Some("draining"), Some("local")));
+    assert!(record.first_token_ms.is_some());
+    poll.abort();
+}
+
+#[tokio::test]
+async fn a_refusal_is_booked_under_the_dialect_of_its_route() {
+    for (path, dialect) in [("/v1/messages", "anthropic"), ("/v1/responses", "openai"), ("/api/pull", "ollama")] {
+        let work = work(nowhere());
+        refused(&work, open(path, "kimi:cloud")).await;
+        assert_eq!(record(&work).dialect, dialect, "{path}");
+    }
+}
