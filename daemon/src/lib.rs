@@ -6,7 +6,6 @@
 //! so that quickstart can start it by re-executing itself. Absent for now: enrolment, queueing,
 //! overflow to Bedrock.
 
-mod address;
 mod app;
 mod caller;
 mod catalog;

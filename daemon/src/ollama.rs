@@ -14,12 +14,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use causeway_dialect::route::Upstream;
+use causeway_transport::is_denied;
 use causeway_wire::{Head, Headers};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use reqwest::{Client, Method, Request, Response, Url};
 
-use crate::address;
 use crate::config::OllamaUrl;
 use crate::session::Trouble;
 
@@ -189,7 +189,7 @@ impl Resolve for Guarded {
     fn resolve(&self, name: Name) -> Resolving {
         Box::pin(async move {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let allowed: Vec<SocketAddr> = found.filter(|address| !address::is_denied(address.ip())).collect();
+            let allowed: Vec<SocketAddr> = found.filter(|address| !is_denied(address.ip())).collect();
             if allowed.is_empty() {
                 let message = format!("{} has no address that may be contacted", name.as_str());
                 return Err(std::io::Error::other(message).into());

@@ -14,6 +14,7 @@ mod shared;
 mod stream;
 pub mod tls;
 
+pub use dial::is_denied;
 pub use edge::{EdgeLink, EdgeLinkConfig, EdgeLinkStatus, RelayUrl, RelayUrlError};
 pub use hub::{Hub, HubEvents, RelayLink};
 pub use pump::set_link_options;

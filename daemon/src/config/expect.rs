@@ -4,12 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use causeway_transport::RelayUrl;
+use causeway_transport::{RelayUrl, is_denied};
 
 use super::reader::Expected;
 use super::source::Value;
 use super::{OllamaUrl, Route};
-use crate::address;
 
 fn text_of(value: &Value) -> Option<&str> {
     match value {
@@ -90,7 +89,7 @@ pub(super) fn ollama_url(value: &Value) -> Result<OllamaUrl, Expected> {
 fn refuse_denied(host: &str) -> Result<(), Expected> {
     let address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
     match address {
-        Some(address) if address::is_denied(address) => {
+        Some(address) if is_denied(address) => {
             Err("expected another address: link-local and cloud metadata addresses are never contacted".to_owned())
         }
         Some(_) | None => Ok(()),

@@ -7,7 +7,8 @@ const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)
 const METADATA_V4: [Ipv4Addr; 2] = [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16)];
 
 /// Whether an address must not be contacted.
-pub(crate) fn is_denied(address: IpAddr) -> bool {
+#[must_use]
+pub fn is_denied(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => v4.is_link_local() || METADATA_V4.contains(&v4),
         IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
