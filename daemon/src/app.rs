@@ -29,7 +29,7 @@ use crate::ollama::Ollama;
 use crate::ready::{self, ReadyFile};
 use crate::request;
 use crate::signals::{Signal, Signals};
-use crate::status::{self, Certificate, View};
+use crate::status::{self, Certificate, LinkMemory, View};
 use crate::work::Work;
 
 /// Streams taken at once, count: each holds one connection to Ollama, and Ollama queues no more
@@ -91,6 +91,8 @@ struct App {
     view: Arc<View>,
     catalog: Catalog,
     incoming: mpsc::Receiver<Incoming>,
+    /// What was last logged of a certificate that does not hold.
+    unfit: Option<&'static str>,
     /// Tasks that must not end; each gives its name.
     core: JoinSet<&'static str>,
     requests: JoinSet<()>,
@@ -113,23 +115,20 @@ impl App {
         let observer = Observer::new(Metrics::new()?);
         let ollama = Ollama::new(&config.ollama.url)?;
         let work = Arc::new(Work::new(ollama, config.ollama.clone(), catalog.clone(), observer));
-        let certificate = Certificate { not_after: identity.not_after, fault: identity.fault(SystemTime::now()) };
-        if let Some(fault) = &certificate.fault {
-            tracing::error!(fault, "the certificate cannot be used");
-        }
         let watched = link.clone();
         let view = Arc::new(View {
             work: Arc::clone(&work),
             link: Box::new(move || watched.status()),
+            link_memory: LinkMemory::default(),
             relay: config.relay.url.to_string(),
             edge: identity.edge,
-            certificate: ArcSwap::from_pointee(certificate),
+            certificate: ArcSwap::from_pointee(Certificate { life: identity.life, reload_fault: None }),
             started: SystemTime::now(),
             draining: AtomicBool::new(false),
         });
         let (core, requests) = (JoinSet::new(), JoinSet::new());
         let (_nobody, closed) = mpsc::channel(1);
-        let app = Self { config, link, tls, work, view, catalog, incoming: closed, core, requests };
+        let app = Self { config, link, tls, work, view, catalog, incoming: closed, unfit: None, core, requests };
         Ok((app, Tasks { link: Box::pin(driver), incoming }))
     }
 
@@ -157,6 +156,7 @@ impl App {
         );
         self.spawn("catalog", poll);
         self.spawn("load", report_load(Arc::clone(&self.work), reporter));
+        self.spawn("link memory", remember_losses(self.link.clone(), Arc::clone(&self.view)));
         if let Some(path) = ready_file {
             ready::write(&path, &ReadyFile::new(address))?;
         }
@@ -212,10 +212,15 @@ impl App {
         }
     }
 
-    fn upkeep(&self) {
+    fn upkeep(&mut self) {
         self.work.observer.metrics.upkeep();
         notify::watchdog();
-        let link = self.link.status();
+        let unfit = self.view.certificate.load().life.fault(SystemTime::now());
+        if let Some(fault) = unfit.filter(|_| unfit != self.unfit) {
+            tracing::error!(fault, "the certificate cannot be used");
+        }
+        self.unfit = unfit;
+        let link = self.view.look_at_link();
         notify::status(&format!(
             "{} connections to the relay, {} requests in flight",
             link.connections,
@@ -232,17 +237,16 @@ impl App {
         });
         match loaded {
             Ok(identity) => {
-                let fault = identity.fault(SystemTime::now());
                 self.tls.store(identity.tls);
-                self.view.certificate.store(Arc::new(Certificate { not_after: identity.not_after, fault }));
+                self.view.certificate.store(Arc::new(Certificate { life: identity.life, reload_fault: None }));
                 self.link.rotate();
                 tracing::info!("certificates reloaded");
             }
             Err(error) => {
                 let fault = format!("reload refused, the old certificate stays in use: {error:#}");
                 tracing::error!(fault, "reload");
-                let not_after = self.view.certificate.load().not_after;
-                self.view.certificate.store(Arc::new(Certificate { not_after, fault: Some(fault) }));
+                let life = self.view.certificate.load().life;
+                self.view.certificate.store(Arc::new(Certificate { life, reload_fault: Some(fault) }));
             }
         }
         self.link.reconnect_now();
@@ -328,6 +332,17 @@ async fn report_load(work: Arc<Work>, link: EdgeLink) {
         work.load_changed.notified().await;
         link.set_load(work.load());
         tokio::time::sleep(LOAD_GATHER).await;
+    }
+}
+
+/// Keeps the time of the last loss of the link for status.
+async fn remember_losses(link: EdgeLink, view: Arc<View>) {
+    let mut up = link.watch();
+    // The sender lives as long as `link`.
+    while up.changed().await.is_ok() {
+        if !*up.borrow_and_update() {
+            view.link_lost();
+        }
     }
 }
 

@@ -22,11 +22,17 @@ const NAME_PREFIX: &str = "causeway://edge/";
 pub(crate) struct Identity {
     /// The edge's name.
     pub(crate) edge: String,
-    /// Begin and end of the certificate's life.
-    pub(crate) not_before: SystemTime,
-    pub(crate) not_after: SystemTime,
+    /// When the certificate holds.
+    pub(crate) life: Life,
     /// For the next handshake.
     pub(crate) tls: Arc<rustls::ClientConfig>,
+}
+
+/// Begin and end of the certificate's life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Life {
+    pub(crate) not_before: SystemTime,
+    pub(crate) not_after: SystemTime,
 }
 
 /// Reads `key.pem` and `chain.pem` of `directory`, or of systemd's credentials where those are
@@ -38,21 +44,21 @@ pub(crate) fn load(directory: &Path, ca_file: Option<&Path>) -> anyhow::Result<I
     let chain = certificates(&chain_file)?;
     let roots = ca_file.map(certificates).transpose()?;
     let leaf = chain.first().context("chain.pem holds no certificate")?;
-    let (edge, not_before, not_after) =
+    let (edge, life) =
         read_leaf(leaf).with_context(|| format!("{} is not an edge's certificate", chain_file.display()))?;
     let tls = tls::edge_client(chain, key, roots.as_deref())
         .with_context(|| format!("{} and {} do not make an identity", key_file.display(), chain_file.display()))?;
-    Ok(Identity { edge, not_before, not_after, tls })
+    Ok(Identity { edge, life, tls })
 }
 
-impl Identity {
-    /// Why the certificate cannot be used now, if so.
-    pub(crate) fn fault(&self, now: SystemTime) -> Option<String> {
+impl Life {
+    /// Why the certificate cannot be used at this time, if so.
+    pub(crate) fn fault(&self, now: SystemTime) -> Option<&'static str> {
         if now > self.not_after {
-            return Some("the edge's certificate has expired: invite this edge again on the relay".to_owned());
+            return Some("the edge's certificate has expired: invite this edge again on the relay");
         }
         if now < self.not_before {
-            return Some("the edge's certificate is not valid yet: set this machine's clock".to_owned());
+            return Some("the edge's certificate is not valid yet: set this machine's clock");
         }
         None
     }
@@ -77,7 +83,7 @@ fn unreadable(file: &Path) -> String {
     format!("cannot read {} (no identity yet? enrol this edge first)", file.display())
 }
 
-fn read_leaf(leaf: &CertificateDer<'_>) -> anyhow::Result<(String, SystemTime, SystemTime)> {
+fn read_leaf(leaf: &CertificateDer<'_>) -> anyhow::Result<(String, Life)> {
     let (_, certificate) = X509Certificate::from_der(leaf)?;
     let names = certificate.subject_alternative_name()?.context("it has no alternative name")?;
     let edge = names
@@ -88,5 +94,6 @@ fn read_leaf(leaf: &CertificateDer<'_>) -> anyhow::Result<(String, SystemTime, S
     let edge = edge.with_context(|| format!("it has no name of the form {NAME_PREFIX}NAME"))?;
     let validity = certificate.validity();
     let time = |seconds: i64| UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
-    Ok((edge.to_owned(), time(validity.not_before.timestamp()), time(validity.not_after.timestamp())))
+    let (not_before, not_after) = (time(validity.not_before.timestamp()), time(validity.not_after.timestamp()));
+    Ok((edge.to_owned(), Life { not_before, not_after }))
 }

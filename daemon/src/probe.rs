@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::bail;
 use serde_json::Value;
@@ -45,6 +46,12 @@ pub(crate) fn describe(snapshot: &Value) -> String {
         let load = format!("{} of {} slots in use", plain(&model["in_flight"]), plain(&model["slots"]));
         line(&mut text, &format!("  {}", plain(&model["name"])), &load);
     }
+    if let (Some(fault), Some(at)) =
+        (snapshot["link"]["last_error"].as_str(), snapshot["link"]["last_error_ms"].as_u64())
+    {
+        let ago = age_of(at).as_secs();
+        line(&mut text, "link's last", &format!("fault, {ago} s ago: {fault}"));
+    }
     let requests = &snapshot["requests"];
     let counts = ["in_flight", "served", "cancelled", "refused", "failed"]
         .map(|key| format!("{} {}", plain(&requests[key]), key.replace('_', " ")));
@@ -68,6 +75,10 @@ fn fact(fact: &Value) -> String {
         let _written = write!(text, ": {detail}");
     }
     text
+}
+
+fn age_of(unix_ms: u64) -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH + Duration::from_millis(unix_ms)).unwrap_or_default()
 }
 
 fn plain(value: &Value) -> String {

@@ -1,7 +1,8 @@
 //! The port itself, over a socket: hosts, methods, facts.
 
+use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use causeway_transport::EdgeLinkStatus;
@@ -11,22 +12,30 @@ use tokio::net::TcpStream;
 use super::*;
 use crate::catalog::Catalog;
 use crate::config::{Ollama as Settings, OllamaUrl};
+use crate::identity::Life;
 use crate::metrics::Metrics;
 use crate::observe::Observer;
 use crate::ollama::Ollama;
 use crate::work::Work;
 
+const HOUR: Duration = Duration::from_secs(3_600);
+
 fn view(link: EdgeLinkStatus) -> Arc<View> {
+    view_of(move || link.clone(), Life { not_before: UNIX_EPOCH, not_after: SystemTime::now() + HOUR })
+}
+
+fn view_of(link: impl Fn() -> EdgeLinkStatus + Send + Sync + 'static, life: Life) -> Arc<View> {
     let url = OllamaUrl { host: "127.0.0.1".to_owned(), port: 1 };
     let settings = Settings { url, parallel: 1, models: vec!["*".to_owned()], overrides: Vec::new() };
     let ollama = Ollama::new(&settings.url).unwrap();
     let observer = Observer::new(Metrics::new().unwrap());
     Arc::new(View {
         work: Arc::new(Work::new(ollama, settings, Catalog::default(), observer)),
-        link: Box::new(move || link.clone()),
+        link: Box::new(link),
+        link_memory: LinkMemory::default(),
         relay: "wss://relay.example.com:443/edge".to_owned(),
         edge: "gpu-1".to_owned(),
-        certificate: ArcSwap::from_pointee(Certificate { not_after: SystemTime::now(), fault: None }),
+        certificate: ArcSwap::from_pointee(Certificate { life, reload_fault: None }),
         started: SystemTime::now(),
         draining: AtomicBool::new(false),
     })
@@ -110,6 +119,47 @@ async fn status_says_what_a_person_should_mend() {
     let link = EdgeLinkStatus { last_error: Some("relay.example.com: no route".to_owned()), ..Default::default() };
     let answer = ask(link, |port| get("/api/status", &format!("localhost:{port}"))).await;
     assert!(answer.contains("no link to the relay: relay.example.com: no route"), "{answer}");
+}
+
+#[test]
+fn a_dial_that_fails_beside_a_live_connection_is_a_fault_too() {
+    let link = EdgeLinkStatus { connections: 1, last_error: Some("refused".to_owned()), ..Default::default() };
+    let snapshot = serde_json::to_value(view(link).snapshot()).unwrap();
+    assert!(snapshot["faults"][0].as_str().unwrap().contains("fewer connections"), "{snapshot}");
+}
+
+#[test]
+fn the_last_fault_of_a_link_that_is_up_again_is_told_with_its_time() {
+    let broken = EdgeLinkStatus { last_error: Some("no route".to_owned()), ..Default::default() };
+    let link = Arc::new(Mutex::new(broken));
+    let seen = Arc::clone(&link);
+    let life = Life { not_before: UNIX_EPOCH, not_after: SystemTime::now() + HOUR };
+    let view = view_of(move || seen.lock().unwrap().clone(), life);
+    let before = crate::observe::unix_ms(SystemTime::now());
+    view.look_at_link();
+    *link.lock().unwrap() = EdgeLinkStatus { connections: 2, ..Default::default() };
+    let snapshot = serde_json::to_value(view.snapshot()).unwrap();
+    assert_eq!(snapshot["link"]["last_error"], "no route");
+    assert!(snapshot["link"]["last_error_ms"].as_u64().unwrap() >= before, "{snapshot}");
+    assert_eq!(snapshot["faults"], serde_json::json!([]));
+    assert!(crate::probe::describe(&snapshot).contains("s ago: no route"), "{snapshot}");
+    view.link_lost();
+    let snapshot = serde_json::to_value(view.snapshot()).unwrap();
+    assert!(snapshot["link"]["last_error"].as_str().unwrap().contains("lost"), "{snapshot}");
+}
+
+#[test]
+fn a_certificate_that_expires_while_the_daemon_runs_becomes_a_fault_then() {
+    let up = || EdgeLinkStatus { connections: 2, ..Default::default() };
+    let end = SystemTime::now() - Duration::from_secs(1);
+    let life = Life { not_before: UNIX_EPOCH, not_after: end };
+    // Loaded while it held; asked after.
+    assert_eq!(life.fault(end - HOUR), None);
+    let snapshot = serde_json::to_value(view_of(up, life).snapshot()).unwrap();
+    assert!(snapshot["faults"][0].as_str().unwrap().contains("has expired"), "{snapshot}");
+    let early = Life { not_before: end + HOUR, not_after: end + 2 * HOUR };
+    let snapshot = serde_json::to_value(view_of(up, early).snapshot()).unwrap();
+    assert!(snapshot["faults"][0].as_str().unwrap().contains("clock"), "{snapshot}");
 }
 
 #[tokio::test]

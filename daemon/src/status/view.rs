@@ -1,13 +1,14 @@
 //! The facts behind the status port, each from its owner, each with its age.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use causeway_transport::EdgeLinkStatus;
 use serde::Serialize;
 
+use crate::identity::Life;
 use crate::observe::{Counts, Record, unix_ms};
 use crate::work::Work;
 
@@ -24,8 +25,29 @@ const LATEST: usize = 200;
 /// What the certificate says, and whether the last reload was refused.
 #[derive(Clone, Debug)]
 pub(crate) struct Certificate {
-    pub(crate) not_after: SystemTime,
-    pub(crate) fault: Option<String>,
+    pub(crate) life: Life,
+    pub(crate) reload_fault: Option<String>,
+}
+
+/// What last went wrong with the link, and when it was last seen so.
+#[derive(Clone, Debug)]
+struct LinkFault {
+    text: String,
+    at: SystemTime,
+}
+
+/// The last fault of the link; the link itself forgets it once it is up again.
+#[derive(Debug, Default)]
+pub(crate) struct LinkMemory(Mutex<Option<LinkFault>>);
+
+impl LinkMemory {
+    fn note(&self, text: String) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(LinkFault { text, at: SystemTime::now() });
+    }
+
+    fn last(&self) -> Option<LinkFault> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// Where all facts come from.
@@ -33,6 +55,7 @@ pub(crate) struct View {
     pub(crate) work: Arc<Work>,
     /// The link's own snapshot.
     pub(crate) link: Box<dyn Fn() -> EdgeLinkStatus + Send + Sync>,
+    pub(crate) link_memory: LinkMemory,
     pub(crate) relay: String,
     pub(crate) edge: String,
     pub(crate) certificate: ArcSwap<Certificate>,
@@ -98,7 +121,10 @@ struct Link {
     losses: u64,
     resumed_streams: u64,
     superseded: bool,
+    /// The last fault, also one that is over.
     last_error: Option<String>,
+    /// When that was last so.
+    last_error_ms: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -134,10 +160,32 @@ struct CertificateView {
 }
 
 impl View {
-    pub(crate) fn snapshot(&self) -> Snapshot {
-        let (link, known) = ((self.link)(), self.work.catalog.known());
+    /// The link's status; keeps what is wrong with it for later.
+    pub(crate) fn look_at_link(&self) -> EdgeLinkStatus {
+        let link = (self.link)();
+        if let Some(error) = &link.last_error {
+            self.link_memory.note(error.clone());
+        }
+        link
+    }
+
+    /// The link went down; why it does not come back, if so, the dials will tell.
+    pub(crate) fn link_lost(&self) {
+        self.link_memory.note("the connections to the relay were lost".to_owned());
+    }
+
+    /// Why the certificate cannot be used now, or was not replaced.
+    pub(crate) fn certificate_faults(&self) -> Vec<String> {
         let certificate = self.certificate.load();
-        let left = certificate.not_after.duration_since(SystemTime::now()).unwrap_or_default();
+        let life = certificate.life.fault(SystemTime::now()).map(str::to_owned);
+        life.into_iter().chain(certificate.reload_fault.clone()).collect()
+    }
+
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let (link, known) = (self.look_at_link(), self.work.catalog.known());
+        let not_after = self.certificate.load().life.not_after;
+        let left = not_after.duration_since(SystemTime::now()).unwrap_or_default();
+        let last_fault = self.link_memory.last();
         let (counts, _, _) = self.work.observer.snapshot(0);
         Snapshot {
             program: "causewayd",
@@ -147,7 +195,7 @@ impl View {
             edge: self.edge.clone(),
             state: if self.draining.load(Ordering::Relaxed) { "draining" } else { "running" },
             readiness: self.readiness(),
-            faults: faults(&link, known.error.as_deref(), &certificate),
+            faults: faults(&link, known.error.as_deref(), self.certificate_faults()),
             link: Link {
                 relay: self.relay.clone(),
                 connected: link.connections > 0,
@@ -158,7 +206,8 @@ impl View {
                 losses: link.losses,
                 resumed_streams: link.resumed_streams,
                 superseded: link.superseded,
-                last_error: link.last_error,
+                last_error_ms: last_fault.as_ref().map(|fault| unix_ms(fault.at)),
+                last_error: last_fault.map(|fault| fault.text),
             },
             ollama: Ollama {
                 url: self.work.settings.url.to_string(),
@@ -169,14 +218,14 @@ impl View {
             models: self.models(),
             requests: Requests { in_flight: self.work.ledger().total(), counts },
             certificate: CertificateView {
-                not_after_ms: unix_ms(certificate.not_after),
+                not_after_ms: unix_ms(not_after),
                 days_left: (left.as_secs_f64() / 8_640.0).round() / 10.0,
             },
         }
     }
 
     pub(crate) fn readiness(&self) -> Readiness {
-        let (link, known) = ((self.link)(), self.work.catalog.known());
+        let (link, known) = (self.look_at_link(), self.work.catalog.known());
         let (_, last_success, _) = self.work.observer.snapshot(0);
         let facts = Facts {
             link: fact(link.connections > 0, link.up_since, link.last_error),
@@ -207,7 +256,7 @@ impl View {
     pub(crate) fn metrics(&self) -> String {
         let metrics = &self.work.observer.metrics;
         metrics.link(&(self.link)());
-        metrics.certificate_expiry(self.certificate.load().not_after);
+        metrics.certificate_expiry(self.certificate.load().life.not_after);
         let models = self.models();
         metrics.slots(models.iter().map(|model| (model.name.as_str(), model.in_flight.min(model.slots))));
         metrics.render()
@@ -232,19 +281,20 @@ impl View {
     }
 }
 
-fn faults(link: &EdgeLinkStatus, ollama: Option<&str>, certificate: &Certificate) -> Vec<String> {
+fn faults(link: &EdgeLinkStatus, ollama: Option<&str>, certificate: Vec<String>) -> Vec<String> {
     let mut faults = Vec::new();
     if link.superseded {
         faults.push("another machine uses this edge's identity: give each its own".to_owned());
     }
-    if link.connections == 0 {
-        let why = link.last_error.as_deref().unwrap_or("still dialling");
-        faults.push(format!("no link to the relay: {why}"));
+    match (link.connections, link.last_error.as_deref()) {
+        (0, why) => faults.push(format!("no link to the relay: {}", why.unwrap_or("still dialling"))),
+        (_, Some(why)) => faults.push(format!("the link is up with fewer connections than it should have: {why}")),
+        (_, None) => {}
     }
     if let Some(error) = ollama {
         faults.push(format!("Ollama does not answer: {error}"));
     }
-    faults.extend(certificate.fault.clone());
+    faults.extend(certificate);
     faults
 }
 
