@@ -16,7 +16,7 @@ use crate::output::complain;
 pub(crate) const USAGE: u8 = 64;
 
 /// Ollama's own default address.
-pub(crate) const OLLAMA: &str = "http://127.0.0.1:11434";
+const OLLAMA: &str = "http://127.0.0.1:11434";
 
 /// A relay and a daemon on this machine, in front of your Ollama: try Causeway in one command.
 #[derive(Parser, Debug)]
@@ -57,6 +57,10 @@ pub(crate) struct Options {
     /// Not there yet: overflow to Amazon Bedrock
     #[arg(long, value_name = "X")]
     daily_usd: Option<String>,
+
+    /// For tests: where an Ollama is looked for if none is named.
+    #[arg(long, hide = true, default_value = OLLAMA)]
+    pub(crate) usual_ollama: String,
 
     /// For tests: where the relay listens for the daemon.
     #[arg(long, hide = true)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use serde::Deserialize;
 
-use crate::cli::{OLLAMA, Options};
+use crate::cli::Options;
 use crate::http;
 use crate::output::say;
 
@@ -37,19 +37,20 @@ pub(crate) async fn choose(options: &Options) -> anyhow::Result<Backend> {
         say(&format!("Using the Ollama {version} at {url}."));
         return Ok(Backend::Ollama(url.trim_end_matches('/').to_owned()));
     }
-    let authority = http::authority(OLLAMA)?;
+    let usual = options.usual_ollama.as_str();
+    let authority = http::authority(usual)?;
     let silent = tokio::net::TcpStream::connect(&authority).await.is_err();
     if silent {
-        say(&format!("No Ollama answers at {OLLAMA}: the built-in stand-in serves instead, its answers are invented."));
+        say(&format!("No Ollama answers at {usual}: the built-in stand-in serves instead, its answers are invented."));
         return Ok(Backend::StandIn);
     }
-    match version(OLLAMA).await {
+    match version(usual).await {
         Ok(version) => {
-            say(&format!("Using the Ollama {version} at {OLLAMA}."));
-            Ok(Backend::Ollama(OLLAMA.to_owned()))
+            say(&format!("Using the Ollama {version} at {usual}."));
+            Ok(Backend::Ollama(usual.to_owned()))
         }
         Err(error) => bail!(
-            "{OLLAMA} is taken by something that is not an Ollama ({error:#}); \
+            "{usual} is taken by something that is not an Ollama ({error:#}); \
              name yours with --ollama URL, or try the built-in one with --stand-in"
         ),
     }

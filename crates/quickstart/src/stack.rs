@@ -1,10 +1,12 @@
 //! Order of start and end: stand-in, relay, daemon; then daemon, relay, stand-in.
 //!
 //! Invariants: nothing is announced before a request can be answered through the relay; an end
-//! asked for drains and exits 0, a second one forces; a child that ends unasked ends the rest.
+//! asked for drains and exits 0, a second one forces; a child that ends unasked is named at once and
+//! ends the rest; what the others say is printed to the end.
 
 use std::ffi::{OsStr, OsString};
 use std::future::Future;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -16,7 +18,7 @@ use crate::child::{self, Role};
 use crate::cli::Options;
 use crate::http;
 use crate::ollama::{self, Backend};
-use crate::output::{self, Banner, say};
+use crate::output::{self, Banner, complain, say};
 use crate::ports::free;
 use crate::process::{Line, Process};
 use crate::ready::Ready;
@@ -203,15 +205,15 @@ impl Stack {
     fn pid(&self, role: Role) -> u32 {
         self.processes.iter().find(|process| process.role == role).map_or(0, |process| process.pid)
     }
+}
 
-    /// One after the other, the daemon first: it finishes its answers while the relay still
-    /// carries them, and the stand-in while the daemon still reads them.
-    async fn drain(&mut self) {
-        for process in &mut self.processes {
-            process.terminate();
-            if tokio::time::timeout(DRAIN, process.ended()).await.is_err() {
-                process.kill().await;
-            }
+/// One after the other, the daemon first: it finishes its answers while the relay still carries
+/// them, and the stand-in while the daemon still reads them.
+async fn drain(processes: &mut [Process]) {
+    for process in processes {
+        process.terminate();
+        if tokio::time::timeout(DRAIN, process.ended()).await.is_err() {
+            process.kill().await;
         }
     }
 }
@@ -284,30 +286,47 @@ fn announce(options: &Options, stack: &Stack) -> anyhow::Result<()> {
 }
 
 async fn serve(mut stack: Stack, ends: &mut Ends) -> anyhow::Result<ExitCode> {
-    loop {
+    let died = loop {
         tokio::select! {
             biased;
-            () = ends.next() => break,
+            () = ends.next() => break false,
             Some((role, from, line)) = stack.lines.recv() => requests::print(role, from, &line),
             ended = first_end(&mut stack.processes) => {
                 let error = died(&mut stack.processes, ended).await;
-                stack.drain().await;
-                return Err(error);
+                complain(&format!("quickstart: {error:#}"));
+                break true;
             }
         }
-    }
-    say("\nDraining; Ctrl-C again ends at once.");
-    let forced = ends.unless(stack.drain()).await.is_none();
-    while let Ok((role, from, line)) = stack.lines.try_recv() {
-        requests::print(role, from, &line);
-    }
+    };
+    say(match died {
+        false => "\nDraining; Ctrl-C again ends at once.",
+        true => "\nDraining what still runs; Ctrl-C ends at once.",
+    });
+    let forced = wind_down(&mut stack, ends).await;
+    say(if forced { "Ended at once." } else { "Ended." });
+    Ok(if forced || died { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Drains and prints what is said meanwhile; whether a further Ctrl-C cut it short.
+async fn wind_down(stack: &mut Stack, ends: &mut Ends) -> bool {
+    let forced = {
+        let mut drained = pin!(drain(&mut stack.processes));
+        loop {
+            tokio::select! {
+                biased;
+                () = ends.next() => break true,
+                Some((role, from, line)) = stack.lines.recv() => requests::print(role, from, &line),
+                () = drained.as_mut() => break false,
+            }
+        }
+    };
     if forced {
         for process in &mut stack.processes {
             process.kill().await;
         }
-        say("Ended at once.");
-        return Ok(ExitCode::FAILURE);
     }
-    say("Ended.");
-    Ok(ExitCode::SUCCESS)
+    while let Ok((role, from, line)) = stack.lines.try_recv() {
+        requests::print(role, from, &line);
+    }
+    forced
 }

@@ -2,6 +2,8 @@
 
 use std::net::TcpListener;
 
+use tokio::io::AsyncWriteExt;
+
 use crate::harness::{command, fails};
 
 #[tokio::test]
@@ -43,4 +45,27 @@ async fn an_ollama_that_was_named_and_does_not_answer_is_an_error() {
     let (code, said) = fails(&["--port", "0", "--status-port", "0", "--ollama", "https://gpu"]).await;
     assert_eq!(code, Some(1));
     assert!(said.contains("http://"), "{said}");
+}
+
+#[tokio::test]
+async fn something_else_at_ollamas_own_address_is_said_and_never_replaced_by_the_stand_in() {
+    for answer in
+        ["HTTP/1.1 200 OK\r\n\r\n<h1>hello</h1>", "HTTP/1.1 404 Not Found\r\n\r\n", "220 mail.example ESMTP\r\n"]
+    {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let other = tokio::spawn(async move {
+            loop {
+                let (mut socket, _) = listener.accept().await.unwrap();
+                // The first connection only looks whether anything is there.
+                let _left = socket.write_all(answer.as_bytes()).await;
+            }
+        });
+        let (code, said) = fails(&["--port", "0", "--status-port", "0", "--usual-ollama", &url]).await;
+        other.abort();
+        assert_eq!(code, Some(1), "{said}");
+        for part in [&url, "not an Ollama", "--ollama URL", "--stand-in"] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+    }
 }

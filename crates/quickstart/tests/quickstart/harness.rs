@@ -2,13 +2,15 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
+use tokio::sync::watch;
 
 /// Longest wait for anything here; a loaded build machine is slow.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -17,7 +19,8 @@ pub(crate) struct Quickstart {
     pub(crate) child: Child,
     pub(crate) ready: Value,
     pub(crate) ready_file: PathBuf,
-    pub(crate) log: PathBuf,
+    /// All that it has printed, on either stream.
+    said: watch::Receiver<String>,
     _directory: tempfile::TempDir,
 }
 
@@ -40,16 +43,19 @@ impl Quickstart {
     /// Starts without waiting for readiness.
     pub(crate) fn begin(flags: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let (ready_file, log) = (directory.path().join("ready.json"), directory.path().join("log"));
-        let file = std::fs::File::create(&log).unwrap();
-        let child = command(&["--port", "0", "--status-port", "0", "--ready-file"])
+        let ready_file = directory.path().join("ready.json");
+        let mut child = command(&["--port", "0", "--status-port", "0", "--ready-file"])
             .arg(&ready_file)
             .args(flags)
-            .stdout(file.try_clone().unwrap())
-            .stderr(file)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        Self { child, ready: Value::Null, ready_file, log, _directory: directory }
+        let (sender, said) = watch::channel(String::new());
+        let sender = Arc::new(sender);
+        tokio::spawn(listen(child.stdout.take().unwrap(), Arc::clone(&sender)));
+        tokio::spawn(listen(child.stderr.take().unwrap(), sender));
+        Self { child, ready: Value::Null, ready_file, said, _directory: directory }
     }
 
     /// Starts and waits for the ready file.
@@ -60,20 +66,23 @@ impl Quickstart {
     }
 
     pub(crate) async fn until_ready(&mut self) {
-        let begun = Instant::now();
-        while !self.ready_file.exists() {
-            assert!(self.child.try_wait().unwrap().is_none() && begun.elapsed() < LIMIT, "{}", self.said());
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        let (file, said, child) = (&self.ready_file, &self.said, &mut self.child);
+        poll_until("it is ready", || {
+            assert!(child.try_wait().unwrap().is_none(), "{}", *said.borrow());
+            file.exists()
+        })
+        .await;
         self.ready = serde_json::from_slice(&std::fs::read(&self.ready_file).unwrap()).unwrap();
     }
 
     pub(crate) fn said(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap()
+        self.said.borrow().clone()
     }
 
     pub(crate) async fn until_said(&self, what: &str) {
-        until(&format!("{what} is said"), || self.said().contains(what)).await;
+        let mut said = self.said.clone();
+        let waited = tokio::time::timeout(LIMIT, said.wait_for(|said| said.contains(what))).await;
+        assert!(matches!(waited, Ok(Ok(_))), "{what} is not said: {}", self.said());
     }
 
     pub(crate) fn pid(&self, name: &str) -> Pid {
@@ -90,37 +99,66 @@ impl Quickstart {
         kill_process(pid, signal).unwrap();
     }
 
+    /// Its end, and all that it had to say.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
-        tokio::time::timeout(LIMIT, self.child.wait()).await.unwrap().unwrap()
+        let status = tokio::time::timeout(LIMIT, self.child.wait()).await.unwrap().unwrap();
+        // Both listeners are gone once nothing more can come.
+        let _gone = tokio::time::timeout(LIMIT, self.said.wait_for(|_| false)).await.unwrap();
+        status
     }
 
-    /// A chat on a connection of its own: the whole raw answer.
-    pub(crate) fn chat(&self, tokens: u32) -> impl Future<Output = String> + use<> {
+    /// A chat on a connection of its own, up to its first token.
+    pub(crate) async fn chat(&self, tokens: u32) -> Chat {
         let body = format!(
             r#"{{"model":"standin:latest","options":{{"num_predict":{tokens}}},"messages":[{{"role":"user","content":"hi"}}]}}"#
         );
         let (url, key) = (self.ready["url"].as_str().unwrap(), self.ready["api_key"].as_str().unwrap());
         let authority = url.strip_prefix("http://").unwrap();
-        let authority = authority.to_owned();
         let head = format!(
             "POST /api/chat HTTP/1.1\r\nhost: {authority}\r\nconnection: close\r\nauthorization: Bearer {key}\r\ncontent-length: {}\r\n\r\n",
             body.len()
         );
-        async move {
-            let mut stream = TcpStream::connect(authority).await.unwrap();
-            stream.write_all((head + &body).as_bytes()).await.unwrap();
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).await.unwrap();
-            answer
-        }
+        let mut stream = TcpStream::connect(authority).await.unwrap();
+        stream.write_all((head + &body).as_bytes()).await.unwrap();
+        let mut begun = Vec::new();
+        let first = async {
+            while !String::from_utf8_lossy(&begun).contains("\"done\":") {
+                assert!(stream.read_buf(&mut begun).await.unwrap() > 0, "{}", String::from_utf8_lossy(&begun));
+            }
+        };
+        tokio::time::timeout(LIMIT, first).await.unwrap();
+        Chat { begun, stream }
     }
 }
 
-pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+/// An answer that has begun.
+pub(crate) struct Chat {
+    begun: Vec<u8>,
+    stream: TcpStream,
+}
+
+impl Chat {
+    /// The whole raw answer.
+    pub(crate) async fn rest(mut self) -> String {
+        self.stream.read_to_end(&mut self.begun).await.unwrap();
+        String::from_utf8(self.begun).unwrap()
+    }
+}
+
+async fn listen(stream: impl AsyncRead + Unpin, said: Arc<watch::Sender<String>>) {
+    let mut lines = BufReader::new(stream).lines();
+    while let Some(line) = lines.next_line().await.unwrap() {
+        said.send_modify(|said| said.extend([line.as_str(), "\n"]));
+    }
+}
+
+/// Looks again and again: for what another process does without an event that we could wait for.
+pub(crate) async fn poll_until(what: &str, mut condition: impl FnMut() -> bool) {
+    const LOOK: Duration = Duration::from_millis(10);
     let begun = Instant::now();
     while !condition() {
-        assert!(begun.elapsed() < LIMIT, "{what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert!(begun.elapsed() < LIMIT, "never: {what}");
+        tokio::time::sleep(LOOK).await;
     }
 }
 

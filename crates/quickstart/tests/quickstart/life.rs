@@ -3,9 +3,9 @@
 use std::os::unix::fs::PermissionsExt;
 
 use causeway_standin::{Config, Model, Standin};
-use rustix::process::Signal;
+use rustix::process::{Signal, kill_process};
 
-use crate::harness::{Quickstart, runs, until};
+use crate::harness::{Quickstart, poll_until, runs};
 
 #[tokio::test]
 async fn it_answers_says_so_in_a_private_file_and_prints_a_line_for_each_request() {
@@ -18,7 +18,7 @@ async fn it_answers_says_so_in_a_private_file_and_prints_a_line_for_each_request
         assert!(!quickstart.ready[key].is_null(), "{key}");
     }
     assert_eq!(quickstart.ready["stand_in"], true);
-    let answer = quickstart.chat(5).await;
+    let answer = quickstart.chat(5).await.rest().await;
     assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"done\":true"), "{answer}");
     let said = quickstart.said();
     for part in ["budget: unlimited", "curl http", "from ollama import", "from openai import", "stand-in"] {
@@ -31,19 +31,45 @@ async fn it_answers_says_so_in_a_private_file_and_prints_a_line_for_each_request
 async fn sigterm_lets_answers_end_then_exits_0_and_removes_its_state() {
     let mut quickstart = Quickstart::start(&["--stand-in"]).await;
     let state = quickstart.state().to_owned();
-    let status = {
-        let answer = quickstart.chat(60);
-        tokio::pin!(answer);
-        let begun = tokio::time::timeout(std::time::Duration::from_millis(400), &mut answer).await;
-        assert!(begun.is_err(), "the answer takes over a second");
-        quickstart.signal(Signal::TERM);
-        let answer = answer.await;
-        assert!(answer.contains("\"done\":true"), "{answer}");
-        quickstart.ended().await
-    };
+    let chat = quickstart.chat(60).await;
+    quickstart.signal(Signal::TERM);
+    let answer = chat.rest().await;
+    assert!(answer.contains("\"done\":true"), "{answer}");
+    let status = quickstart.ended().await;
     assert_eq!(status.code(), Some(0), "{}", quickstart.said());
     assert!(!state.exists() && !quickstart.ready_file.exists());
     assert!(!runs(quickstart.pid("relay_pid")) && !runs(quickstart.pid("daemon_pid")));
+}
+
+#[tokio::test]
+async fn a_second_ctrl_c_ends_at_once_whatever_still_runs() {
+    let mut quickstart = Quickstart::start(&["--stand-in"]).await;
+    let state = quickstart.state().to_owned();
+    let endless = quickstart.chat(100_000).await;
+    quickstart.signal(Signal::INT);
+    quickstart.until_said("Draining").await;
+    quickstart.signal(Signal::INT);
+    let status = quickstart.ended().await;
+    assert_eq!(status.code(), Some(1), "{}", quickstart.said());
+    assert!(quickstart.said().contains("Ended at once."), "{}", quickstart.said());
+    assert!(!state.exists() && !quickstart.ready_file.exists());
+    assert!(!runs(quickstart.pid("relay_pid")) && !runs(quickstart.pid("daemon_pid")));
+    drop(endless);
+}
+
+#[tokio::test]
+async fn a_child_that_dies_is_named_at_once_with_its_end_and_the_rest_is_drained() {
+    let mut quickstart = Quickstart::start(&["--stand-in"]).await;
+    let endless = quickstart.chat(100_000).await;
+    kill_process(quickstart.pid("daemon_pid"), Signal::KILL).unwrap();
+    quickstart.until_said("the daemon ended unasked (signal: 9").await;
+    quickstart.until_said("Draining what still runs").await;
+    // The relay still waits for the daemon to come back for the answer.
+    quickstart.signal(Signal::INT);
+    let status = quickstart.ended().await;
+    assert_eq!(status.code(), Some(1), "{}", quickstart.said());
+    assert!(!runs(quickstart.pid("relay_pid")));
+    drop(endless);
 }
 
 #[tokio::test]
@@ -53,10 +79,10 @@ async fn killing_it_ends_its_children_and_their_state() {
     assert!(runs(relay) && runs(daemon));
     quickstart.signal(Signal::KILL);
     quickstart.ended().await;
-    until("the children end", || !runs(relay) && !runs(daemon)).await;
+    poll_until("the children end", || !runs(relay) && !runs(daemon)).await;
     // It is renamed before it is removed.
     let renamed = quickstart.state().with_extension("gone");
-    until("the state is gone", || !quickstart.state().exists() && !renamed.exists()).await;
+    poll_until("the state is gone", || !quickstart.state().exists() && !renamed.exists()).await;
 }
 
 #[tokio::test]
@@ -64,8 +90,8 @@ async fn a_second_one_works_beside_the_first() {
     let first = Quickstart::start(&["--stand-in"]).await;
     let second = Quickstart::start(&["--stand-in"]).await;
     assert_ne!(first.ready["url"], second.ready["url"]);
-    assert!(first.chat(2).await.contains("\"done\":true"));
-    assert!(second.chat(2).await.contains("\"done\":true"));
+    assert!(first.chat(2).await.rest().await.contains("\"done\":true"));
+    assert!(second.chat(2).await.rest().await.contains("\"done\":true"));
 }
 
 #[tokio::test]
@@ -77,5 +103,5 @@ async fn an_ollama_without_a_model_is_waited_for() {
     ollama.set_models(&[Model::named("standin:latest")]);
     quickstart.until_ready().await;
     assert_eq!(quickstart.ready["stand_in"], false);
-    assert!(quickstart.chat(2).await.contains("\"done\":true"));
+    assert!(quickstart.chat(2).await.rest().await.contains("\"done\":true"));
 }
