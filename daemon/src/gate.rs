@@ -90,30 +90,8 @@ fn printable(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use causeway_wire::{InstanceId, Policy};
-
     use super::*;
-
-    fn open(method: &str, path: &str, model: Option<&str>) -> Open {
-        Open {
-            edge_instance: InstanceId::new(1),
-            method: method.to_owned(),
-            path: path.to_owned(),
-            headers: Vec::new(),
-            model: model.map(str::to_owned),
-            stream: None,
-            policy: Policy {
-                allow: vec![Backend::Local],
-                batch: false,
-                deadline_ms: None,
-                hard: false,
-                spend_max_usd: 0.0,
-            },
-            key: "k".to_owned(),
-            traceparent: None,
-            reply: None,
-        }
-    }
+    use crate::fixtures::open;
 
     fn judged(open: &Open, allow: &str) -> Result<Plan, Code> {
         judge(open, &[allow.to_owned()], |name| name == "forwarded:latest").map_err(|failure| failure.code)

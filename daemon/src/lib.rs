@@ -12,6 +12,8 @@ mod catalog;
 mod cli;
 pub mod config;
 mod filter;
+#[cfg(test)]
+mod fixtures;
 mod gate;
 mod identity;
 mod ledger;

@@ -1,16 +1,14 @@
 //! Requests against the stand-in: what reaches it, and that each is accounted once.
 
 use causeway_standin::{Config, Model, Running as Standin};
-use causeway_wire::{InstanceId, Policy};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::catalog::{self, Catalog};
-use crate::config::{Ollama as Settings, OllamaUrl};
-use crate::metrics::Metrics;
-use crate::observe::{Observer, Record};
-use crate::ollama::Ollama;
+use crate::catalog;
+use crate::config::OllamaUrl;
+use crate::fixtures::{self, work};
+use crate::observe::Record;
 
 /// Generous: only a hang takes this long.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -81,13 +79,6 @@ impl Caller for FakeCaller {
     }
 }
 
-/// A daemon's shared state before this Ollama, whose catalog nobody reads yet.
-fn work(url: OllamaUrl) -> Arc<Work> {
-    let settings = Settings { url, parallel: 1, models: vec!["*".to_owned()], overrides: Vec::new() };
-    let ollama = Ollama::new(&settings.url).unwrap();
-    Arc::new(Work::new(ollama, settings, Catalog::default(), Observer::new(Metrics::new().unwrap())))
-}
-
 fn nowhere() -> OllamaUrl {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     OllamaUrl { host: free.ip().to_string(), port: free.port() }
@@ -106,24 +97,7 @@ fn poll(work: &Arc<Work>) -> JoinHandle<()> {
 }
 
 fn open(path: &str, model: &str) -> Box<Open> {
-    Box::new(Open {
-        edge_instance: InstanceId::new(1),
-        method: "POST".to_owned(),
-        path: path.to_owned(),
-        headers: Vec::new(),
-        model: Some(model.to_owned()),
-        stream: None,
-        policy: Policy {
-            allow: vec![Backend::Local],
-            batch: false,
-            deadline_ms: None,
-            hard: false,
-            spend_max_usd: 0.0,
-        },
-        key: "k1".to_owned(),
-        traceparent: None,
-        reply: None,
-    })
+    Box::new(fixtures::open("POST", path, Some(model)))
 }
 
 fn caller(panics: bool) -> (FakeCaller, mpsc::Receiver<Sent>) {

@@ -10,13 +10,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::*;
-use crate::catalog::Catalog;
-use crate::config::{Ollama as Settings, OllamaUrl};
+use crate::config::OllamaUrl;
+use crate::fixtures;
 use crate::identity::Life;
-use crate::metrics::Metrics;
-use crate::observe::Observer;
-use crate::ollama::Ollama;
-use crate::work::Work;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -25,12 +21,8 @@ fn view(link: EdgeLinkStatus) -> Arc<View> {
 }
 
 fn view_of(link: impl Fn() -> EdgeLinkStatus + Send + Sync + 'static, life: Life) -> Arc<View> {
-    let url = OllamaUrl { host: "127.0.0.1".to_owned(), port: 1 };
-    let settings = Settings { url, parallel: 1, models: vec!["*".to_owned()], overrides: Vec::new() };
-    let ollama = Ollama::new(&settings.url).unwrap();
-    let observer = Observer::new(Metrics::new().unwrap());
     Arc::new(View {
-        work: Arc::new(Work::new(ollama, settings, Catalog::default(), observer)),
+        work: fixtures::work(OllamaUrl { host: "127.0.0.1".to_owned(), port: 1 }),
         link: Box::new(link),
         link_memory: LinkMemory::default(),
         relay: "wss://relay.example.com:443/edge".to_owned(),
