@@ -18,6 +18,8 @@ pub async fn check(api: &Api, model: &str) -> anyhow::Result<()> {
     openai_chat_without_stream_is_one_object(api, model).await?;
     openai_completions_answer(api, model).await?;
     anthropic_messages_answer(api, model).await?;
+    embed_gives_a_unit_vector_for_each_input(api, model).await?;
+    openai_and_legacy_embeddings_answer(api, model).await?;
     models_are_listed_in_both_dialects(api, model).await?;
     show_tells_capabilities(api, model).await?;
     a_missing_model_is_404_in_the_callers_dialect(api).await
@@ -122,6 +124,43 @@ async fn anthropic_messages_answer(api: &Api, model: &str) -> anyhow::Result<()>
     let last = events.last().map(|event| event["type"].clone());
     ensure!(first == Some(json!("message_start")), "first event {first:?}");
     ensure!(last == Some(json!("message_stop")), "last event {last:?}");
+    Ok(())
+}
+
+fn vector(value: &Value) -> Vec<f64> {
+    value.as_array().into_iter().flatten().filter_map(Value::as_f64).collect()
+}
+
+async fn embed_gives_a_unit_vector_for_each_input(api: &Api, model: &str) -> anyhow::Result<()> {
+    let answer = api.post("/api/embed", json!({"model": model, "input": ["the sky", "a stone"]})).await?;
+    ensure!(answer.status == 200, "embed: {} {}", answer.status, answer.text());
+    let both = answer.json();
+    ensure!(both["model"] == model, "embed names the model {}", both["model"]);
+    ensure!(both["prompt_eval_count"].as_u64().is_some_and(|count| count > 0), "no prompt_eval_count");
+    ensure!(both["total_duration"].as_u64().is_some_and(|time| time > 0), "no total_duration");
+    let (sky, stone) = (vector(&both["embeddings"][0]), vector(&both["embeddings"][1]));
+    ensure!(both["embeddings"].as_array().is_some_and(|all| all.len() == 2), "not two vectors");
+    ensure!(!sky.is_empty() && sky.len() == stone.len() && sky != stone, "{} and {} numbers", sky.len(), stone.len());
+    let length = sky.iter().map(|x| x * x).sum::<f64>().sqrt();
+    ensure!((length - 1.0).abs() < 0.01, "a vector of length {length}");
+    let one = api.post("/api/embed", json!({"model": model, "input": "the sky"})).await?.json();
+    let one = vector(&one["embeddings"][0]);
+    let alike: f64 = one.iter().zip(&sky).map(|(a, b)| a * b).sum();
+    ensure!(one.len() == sky.len() && alike > 0.99, "the same input gives another vector: {alike}");
+    Ok(())
+}
+
+async fn openai_and_legacy_embeddings_answer(api: &Api, model: &str) -> anyhow::Result<()> {
+    let openai = api.post("/v1/embeddings", json!({"model": model, "input": ["the sky", "a stone"]})).await?;
+    ensure!(openai.status == 200, "/v1/embeddings: {} {}", openai.status, openai.text());
+    let list = openai.json();
+    ensure!(list["object"] == "list" && list["data"][1]["index"] == 1, "odd list");
+    ensure!(!vector(&list["data"][1]["embedding"]).is_empty(), "no vector in {}", list["data"][1]);
+    let legacy = api.post("/api/embeddings", json!({"model": model, "prompt": "the sky"})).await?;
+    ensure!(legacy.status == 200, "/api/embeddings: {} {}", legacy.status, legacy.text());
+    ensure!(!vector(&legacy.json()["embedding"]).is_empty(), "no vector");
+    let missing = api.post("/api/embed", json!({"model": "no-such-model", "input": "x"})).await?;
+    ensure!(missing.status == 404, "embed without its model: {} {}", missing.status, missing.text());
     Ok(())
 }
 

@@ -6,5 +6,6 @@
 
 pub mod conformance;
 pub mod ollama;
+pub mod patience;
 pub mod runner;
 pub mod stack;

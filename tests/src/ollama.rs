@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
+use crate::patience::poll_until;
 use crate::stack::Api;
 
 /// Name of the model that is created.
@@ -82,17 +83,14 @@ impl Ollama {
 
     async fn wait(&mut self) -> anyhow::Result<()> {
         let api = Api::new(&self.url, None);
-        let deadline = Instant::now() + START_LIMIT;
-        while api.get("/api/version").await.is_err() {
+        let answers = poll_until("ollama serve answers", START_LIMIT, async || {
             if let Some(status) = self.child.try_wait()? {
-                bail!("ollama serve ended with {status}: {}", self.log());
+                bail!("ollama serve ended with {status}");
             }
-            if Instant::now() > deadline {
-                bail!("ollama serve did not answer within {} s: {}", START_LIMIT.as_secs(), self.log());
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        Ok(())
+            Ok(api.get("/api/version").await.ok().map(|_| ()))
+        })
+        .await;
+        answers.with_context(|| format!("its log: {}", self.log()))
     }
 
     fn create(&self, found: &Found, host: &str) -> anyhow::Result<()> {

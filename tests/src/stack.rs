@@ -4,11 +4,15 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::patience::poll_until;
 
 /// Longest start; a real model's first load is part of it.
 const START_LIMIT: Duration = Duration::from_secs(120);
@@ -55,23 +59,23 @@ impl Quickstart {
             .stderr(log)
             .spawn()
             .with_context(|| format!("cannot start {}", binary.display()))?;
-        let deadline = Instant::now() + START_LIMIT;
-        loop {
-            if let Ok(text) = std::fs::read(&ready_file) {
-                let ready = serde_json::from_slice(&text).context("the ready file")?;
-                return Ok(Self { child, ready, directory });
-            }
-            let log = || std::fs::read_to_string(directory.path().join("log")).unwrap_or_default();
+        let ready = poll_until("quickstart is ready", START_LIMIT, async || {
             if let Some(status) = child.try_wait()? {
-                bail!("quickstart ended with {status}:\n{}", log());
+                bail!("quickstart ended with {status}");
             }
-            if Instant::now() > deadline {
+            let Ok(text) = std::fs::read(&ready_file) else { return Ok(None) };
+            Ok(Some(serde_json::from_slice(&text).context("the ready file")?))
+        })
+        .await;
+        match ready {
+            Ok(ready) => Ok(Self { child, ready, directory }),
+            Err(error) => {
                 // Gone or not, it is waited for next.
                 let _ = child.kill();
                 child.wait()?;
-                bail!("quickstart was not ready within {} s:\n{}", START_LIMIT.as_secs(), log());
+                let log = std::fs::read_to_string(directory.path().join("log")).unwrap_or_default();
+                Err(error.context(format!("quickstart printed:\n{log}")))
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
@@ -199,5 +203,27 @@ impl Api {
     /// What the HTTP client says.
     pub async fn get(&self, path: &str) -> anyhow::Result<Answer> {
         self.call("GET", path, None).await
+    }
+
+    /// Sends JSON to exactly this request target, which an HTTP client would put right first; the
+    /// answer's status.
+    ///
+    /// # Errors
+    /// What the socket says, or that the answer is no HTTP.
+    pub async fn status_of_target(&self, method: &str, target: &str, body: &Value) -> anyhow::Result<u16> {
+        let authority = self.base.strip_prefix("http://").context("plain HTTP only")?;
+        let (key, body) = (self.key.as_deref().unwrap_or_default(), body.to_string());
+        let request = format!(
+            "{method} {target} HTTP/1.1\r\nhost: {authority}\r\nconnection: close\r\nauthorization: Bearer {key}\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let mut socket = TcpStream::connect(authority).await?;
+        socket.write_all(request.as_bytes()).await?;
+        let mut answer = Vec::new();
+        socket.read_to_end(&mut answer).await?;
+        let answer = String::from_utf8_lossy(&answer);
+        let status = answer.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)).context("no HTTP answer")?;
+        Ok(status.parse()?)
     }
 }

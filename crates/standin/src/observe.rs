@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
+use tokio::sync::watch;
 
 /// Cancels and digests kept: 100,000 of them take under 10 MB, and no run here has more.
 const KEPT: usize = 100_000;
@@ -49,6 +50,8 @@ pub(crate) struct Observations {
     cancels: Mutex<VecDeque<Cancel>>,
     requests: Mutex<VecDeque<Seen>>,
     digests: Mutex<HashMap<u64, u64>>,
+    /// Changes whenever a request begins or ends.
+    changed: watch::Sender<()>,
 }
 
 impl Observations {
@@ -71,20 +74,29 @@ impl Observations {
     pub(crate) fn enter(&self) {
         let now = self.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
         self.max_in_flight.fetch_max(now, Ordering::Relaxed);
+        self.changed.send_replace(());
     }
 
     /// The other end of [`Self::enter`]; `cancel` if the client left first.
     pub(crate) fn leave(&self, cancel: Option<Cancel>) {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
-        let Some(cancel) = cancel else {
-            self.served.fetch_add(1, Ordering::Relaxed);
-            return;
-        };
-        let mut cancels = lock(&self.cancels);
-        if cancels.len() >= KEPT {
-            cancels.pop_front();
+        match cancel {
+            None => {
+                self.served.fetch_add(1, Ordering::Relaxed);
+            }
+            Some(cancel) => {
+                let mut cancels = lock(&self.cancels);
+                if cancels.len() >= KEPT {
+                    cancels.pop_front();
+                }
+                cancels.push_back(cancel);
+            }
         }
-        cancels.push_back(cancel);
+        self.changed.send_replace(());
+    }
+
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 
     pub(crate) fn digests(&self) -> bool {

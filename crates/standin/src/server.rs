@@ -165,6 +165,17 @@ impl Handle {
         self.shared.model(model).map_or(0, |slots| slots.in_use())
     }
 
+    /// Waits until this holds; it is looked at again whenever a request has begun or ended.
+    pub async fn until(&self, mut holds: impl FnMut(&Self) -> bool) {
+        let mut changes = self.shared.observations.changes();
+        while !holds(self) {
+            // The sender lives as long as `self`.
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Forgets cancels, requests and digests.
     pub fn clear(&self) {
         self.shared.observations.clear();
