@@ -41,6 +41,8 @@ const DRAIN: Duration = Duration::from_secs(120);
 
 /// How long the link may take to deliver the last frames once all requests have ended.
 const DELIVERY: Duration = Duration::from_secs(5);
+/// How long a forced end still gives the link to say that requests were cut.
+const PARTING: Duration = Duration::from_millis(500);
 /// How often it is looked whether all has been acknowledged.
 const DELIVERY_LOOK: Duration = Duration::from_millis(10);
 
@@ -289,9 +291,10 @@ impl App {
             self.deliver(end).await;
         }
         self.link.shutdown();
+        let patience = if ended == Ended::Drained { DELIVERY } else { PARTING };
         let closed =
-            timeout(DELIVERY, async { while !matches!(self.core.join_next().await, Some(Ok("link")) | None) {} });
-        if ended == Ended::Drained && closed.await.is_err() {
+            timeout(patience, async { while !matches!(self.core.join_next().await, Some(Ok("link")) | None) {} });
+        if closed.await.is_err() {
             tracing::warn!("the link did not close in time");
         }
         tracing::info!(?ended, "causewayd ends");

@@ -40,7 +40,7 @@ pub(crate) fn refuse(work: &Work, open: &Open, id: String, failure: Failure, cal
         id,
         method: &open.method,
         path: &open.path,
-        dialect: dialect(open),
+        dialect: dialect(&open.method, &open.path),
         model: None,
         stream: false,
         ending,
@@ -87,8 +87,8 @@ fn not_read(is_deadline: bool) -> Failure {
     Failure::new(Code::LocalUnavailable, message).retryable()
 }
 
-fn dialect(open: &Open) -> Dialect {
-    match route::classify(&open.method, &open.path) {
+fn dialect(method: &str, path: &str) -> Dialect {
+    match route::classify(method, path) {
         Target::Upstream(route) => route.dialect(),
         Target::Forbidden(dialect) | Target::WrongMethod(dialect, _) | Target::Unknown(dialect) => dialect,
         Target::Root | Target::Causeway => Dialect::Ollama,
@@ -101,7 +101,6 @@ struct Account {
     id: String,
     method: String,
     path: String,
-    dialect: Dialect,
     model: Option<String>,
     opened: Instant,
     first_byte: Arc<OnceLock<Instant>>,
@@ -115,7 +114,6 @@ impl Account {
             id,
             method: open.method.clone(),
             path: open.path.clone(),
-            dialect: dialect(open),
             model: open.model.clone(),
             opened: now(),
             first_byte: Arc::default(),
@@ -134,7 +132,7 @@ impl Drop for Account {
             id: std::mem::take(&mut self.id),
             method: &self.method,
             path: &self.path,
-            dialect: self.dialect,
+            dialect: dialect(&self.method, &self.path),
             model: self.model.as_deref(),
             stream: false,
             ending: Ending::Failed(why_cut().code),

@@ -158,6 +158,9 @@ async fn a_second_signal_forces() {
     world.signal(Signal::TERM);
     patiently(async { while !world.get("/api/status").await.contains("\"draining\"") {} }).await;
     world.signal(Signal::TERM);
+    let (_, _, end) = answer(&mut stream).await;
+    let Received::Failed(failure) = end else { panic!("{end:?}") };
+    assert_eq!(failure.code, Code::Draining, "{}", failure.message);
     assert_eq!(world.exit_code().await, Some(0));
 }
 
