@@ -73,6 +73,10 @@ async fn only_one_good_credential_lets_in() {
     assert_eq!(relay.get("/", "nonsense").await.status, 200);
     assert_eq!(relay.get("/healthz", "nonsense").await.status, 200);
     assert_eq!(relay.get("/readyz", "nonsense").await.status, 401);
+    // A path in another spelling is the same path, with the same guard.
+    assert_eq!(relay.get("/%68ealthz", "nonsense").await.status, 200);
+    assert_eq!(relay.get("/causeway/v1/%65dges", "nonsense").await.status, 401);
+    assert_eq!(relay.get("/causeway/v1/%65dges", &key).await.status, 403);
 }
 
 #[tokio::test]
