@@ -171,6 +171,13 @@ pub fn verify(credential: &str, found: Option<&Key>, now_unix: u64) -> Result<()
     Ok(())
 }
 
+/// What is told to an address that has failed too often to be told why.
+#[must_use]
+pub fn too_many_failures(wait: Duration) -> Refusal {
+    let message = "too many failed authentications from this address; wait, then check the API key";
+    Refusal::new(Code::RateLimited, message).after(wait)
+}
+
 fn unauthorized(message: &str) -> Refusal {
     Refusal::new(Code::Unauthorized, message)
 }

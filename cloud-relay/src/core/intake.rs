@@ -127,6 +127,22 @@ pub fn refuse_target(target: &Target) -> Option<(Dialect, Refusal)> {
     }
 }
 
+/// Refuses what the relay takes no more of; `has_place` is false where `most` requests run already.
+///
+/// # Errors
+///
+/// 503 `draining` or `saturated`.
+pub fn check_room(is_draining: bool, has_place: bool, most: usize) -> Result<(), Refusal> {
+    if is_draining {
+        return Err(Refusal::new(Code::Draining, "the relay is shutting down; try again"));
+    }
+    if !has_place {
+        let message = format!("{most} requests are running, which is all this relay takes at once; try again");
+        return Err(Refusal::new(Code::Saturated, message));
+    }
+    Ok(())
+}
+
 /// Refuses a target that an `open` cannot carry.
 ///
 /// # Errors
@@ -187,6 +203,15 @@ mod tests {
         ] {
             assert_eq!(call(body, &[]).unwrap_err().status, 400, "{body}");
         }
+    }
+
+    #[test]
+    fn a_relay_that_is_full_or_leaving_says_which() {
+        assert_eq!(check_room(false, true, 9), Ok(()));
+        assert_eq!(check_room(true, false, 9).unwrap_err().code, Code::Draining);
+        let full = check_room(false, false, 9).unwrap_err();
+        assert_eq!(full.code, Code::Saturated);
+        assert!(full.message.starts_with("9 requests") && full.retry_after.is_some(), "{full:?}");
     }
 
     #[test]

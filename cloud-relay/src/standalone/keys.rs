@@ -76,11 +76,7 @@ impl Keys {
             let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
             match failures.failed(address, Instant::now()) {
                 None => refusal,
-                Some(wait) => Refusal::new(
-                    Code::RateLimited,
-                    "too many failed authentications from this address; wait, then check the API key",
-                )
-                .after(wait),
+                Some(wait) => auth::too_many_failures(wait),
             }
         })
     }

@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use crate::core::auth::{Key, has_credential};
 use crate::core::errors::Refusal;
 use crate::core::headers::{self, Asked, Stamp};
-use crate::core::intake::{Call, check_target, refuse_target};
+use crate::core::intake::{Call, check_room, check_target, refuse_target};
 use crate::core::metadata::{Kind, kind};
 use crate::core::own::{Access, Own};
 use crate::standalone::answer::{AnswerBody, Reply, ReplyBody};
@@ -155,15 +155,8 @@ async fn upstream(
     let key = relay.keys.authenticate(&parts.headers, caller.address)?;
     let asked = headers::read(&parts.headers)?;
     check_target(parts.method.as_str(), target)?;
-    if relay.is_draining() {
-        return Err(Refusal::new(Code::Draining, "the relay is shutting down; try again"));
-    }
     *slot = relay.running.take(relay.streams);
-    if slot.is_none() {
-        let message =
-            format!("{} requests are running, which is all this relay takes at once; try again", relay.streams);
-        return Err(Refusal::new(Code::Saturated, message));
-    }
+    check_room(relay.is_draining(), slot.is_some(), relay.streams)?;
     let passed_on = headers::passed_on(&parts.headers);
     let kind = kind(route);
     if kind == Some(Kind::AboutPath) {
