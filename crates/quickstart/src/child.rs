@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use causeway_standin::{Config, Model, Pace, Standin};
@@ -57,11 +58,14 @@ pub(crate) fn main(args: &[OsString]) -> Option<ExitCode> {
         Role::StandIn => "causeway-standin",
     })];
     let args: Vec<OsString> = program.into_iter().chain(args.iter().skip(2).cloned()).collect();
-    Some(match role {
+    let code = match role {
         Role::Relay => causeway_relay::main(args),
         Role::Daemon => causewayd::main(args),
         Role::StandIn => stand_in(&args),
-    })
+    };
+    // A program that ends because its files or its parent are gone must not cut the removal short.
+    drop(REMOVAL.lock());
+    Some(code)
 }
 
 fn watch_stdin() {
@@ -77,15 +81,19 @@ fn watch_stdin() {
     });
 }
 
-/// Removes the state, once: one of the children wins the rename, so that they do not trip over each
-/// other, and the store finds no directory to write anew in.
+/// Held while the state is being removed.
+static REMOVAL: Mutex<()> = Mutex::new(());
+
+/// Renames, so that the store finds no directory to write anew in, then removes. Every child does
+/// it, since whichever began may be ended midway; what another one has removed already is no error.
 fn remove(state: &Path) {
+    let _removing = REMOVAL.lock();
     let mut gone = state.as_os_str().to_owned();
     gone.push(".gone");
-    if std::fs::rename(state, &gone).is_ok() {
-        // Nobody is left to be told.
-        let _ = std::fs::remove_dir_all(&gone);
-    }
+    // Renamed by another child already.
+    let _ = std::fs::rename(state, &gone);
+    // Nobody is left to be told.
+    let _ = std::fs::remove_dir_all(&gone);
 }
 
 /// `PORT PARALLEL`: a stand-in at about the speed of a small model on a small GPU.

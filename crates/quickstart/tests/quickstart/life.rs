@@ -77,12 +77,15 @@ async fn killing_it_ends_its_children_and_their_state() {
     let mut quickstart = Quickstart::start(&["--stand-in"]).await;
     let (relay, daemon) = (quickstart.pid("relay_pid"), quickstart.pid("daemon_pid"));
     assert!(runs(relay) && runs(daemon));
+    // With an answer under way every child has its own reason to end; none may cut the removal short.
+    let endless = quickstart.chat(100_000).await;
     quickstart.signal(Signal::KILL);
     quickstart.ended().await;
     poll_until("the children end", || !runs(relay) && !runs(daemon)).await;
     // It is renamed before it is removed.
     let renamed = quickstart.state().with_extension("gone");
     poll_until("the state is gone", || !quickstart.state().exists() && !renamed.exists()).await;
+    drop(endless);
 }
 
 #[tokio::test]
