@@ -137,10 +137,11 @@ impl SendHalf {
     }
 
     pub(super) fn push(&mut self, now: Instant, limits: &Limits, body: Bytes) {
-        self.outbox.push(body);
-        if !limits.flush.is_zero() {
-            self.flush_at.get_or_insert(now + limits.flush);
+        // Bytes that are due already, and only the window holds, do not wait again for company.
+        if self.outbox.is_empty() && !limits.flush.is_zero() {
+            self.flush_at = Some(now + limits.flush);
         }
+        self.outbox.push(body);
     }
 
     pub(super) fn set_terminal(&mut self, terminal: Terminal) {

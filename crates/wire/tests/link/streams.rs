@@ -1,5 +1,7 @@
 //! The rules of one stream, both ends by hand: each frame is carried, lost or kept by the test.
 
+mod timing;
+
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;

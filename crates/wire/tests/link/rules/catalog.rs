@@ -66,3 +66,15 @@ fn load_is_said_on_a_change_of_a_fifth_and_at_most_every_quarter_second() {
     hand.run_for(ms(500), conn, &mut note);
     assert_eq!(said, [(ms(0), 1, 1_000), (ms(510), 2, 2_000), (ms(760), 3, 4_000)]);
 }
+
+#[test]
+fn a_load_that_is_not_newer_than_the_last_one_is_not_reported() {
+    let mut hand = Hand::relay();
+    let conn = hand.up();
+    for rev in [2, 1, 2, 3] {
+        let models = vec![ModelLoad { model: "m".to_owned(), wait_ms: rev, ..ModelLoad::default() }];
+        hand.message(conn, &Frame::Load { rev, load: Load { models } });
+    }
+    let waits: Vec<u64> = hand.loads.iter().map(|load| load.models[0].wait_ms).collect();
+    assert_eq!(waits, [2, 3]);
+}
