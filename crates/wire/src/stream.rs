@@ -58,6 +58,8 @@ pub struct Stream {
     cancelling: Option<Cancelling>,
     /// Edge: the relay cancelled.
     cancelled: bool,
+    /// Relay: it lived too long and was cancelled for that; bytes were dropped.
+    expired: bool,
     /// A terminal event was given or is queued.
     concluded: bool,
     /// The application is gone: events are of no use.
@@ -119,6 +121,7 @@ impl Stream {
             events: VecDeque::new(),
             cancelling: None,
             cancelled: false,
+            expired: false,
             concluded: false,
             muted: false,
             starved: false,
@@ -182,10 +185,23 @@ impl Stream {
             self.events.truncate(queued);
         }
         if self.side == Side::Relay && self.recv.ended() {
+            if self.expired && !self.concluded {
+                self.say_expired();
+            }
             self.concluded = true;
             self.send.abandon();
             self.cancelling = None;
         }
+    }
+
+    /// The end that answers our own cancel: bytes were dropped, so it must not pass for a whole one.
+    fn say_expired(&mut self) {
+        let used = match self.events.pop_back() {
+            Some(StreamEvent::End(outcome)) => outcome.unwrap_or_default(),
+            Some(StreamEvent::Failed(failure)) if failure.code == Code::Cancelled => failure.outcome,
+            other => return self.events.extend(other),
+        };
+        self.events.push_back(StreamEvent::Failed(Failure { outcome: used, ..too_long() }));
     }
 
     fn on_fail(&mut self, now: Instant, seq: u64, failure: Failure) {
@@ -316,9 +332,12 @@ impl Stream {
         self.ends_at = now + self.limits.resume_window;
         match self.side {
             Side::Edge if self.send.is_open() => {
-                self.fail_here(Failure::new(Code::DeadlineExceeded, "the answer took longer than a stream may live"));
+                self.fail_here(too_long());
             }
-            Side::Relay if !self.recv.ended() && self.cancelling.is_none() => self.start_cancel(now, "stream_max"),
+            Side::Relay if !self.recv.ended() && self.cancelling.is_none() => {
+                self.expired = true;
+                self.start_cancel(now, "stream_max");
+            }
             // An answer that is whole stays to be taken: its caller has its own limits.
             Side::Relay if self.recv.ended() => {}
             Side::Edge | Side::Relay => self.drop_state(link_lost()),
@@ -376,6 +395,10 @@ impl Stream {
 
 fn link_lost() -> Failure {
     Failure::new(Code::LinkLost, "the link between relay and edge was gone for too long")
+}
+
+fn too_long() -> Failure {
+    Failure::new(Code::DeadlineExceeded, "the answer took longer than a stream may live")
 }
 
 /// Cuts a free text at a character where it would be longer than `MAX_REASON` as it is written.

@@ -1,13 +1,14 @@
 //! Random runs: every seed draws a network, requests and a course of misfortunes, then lets the
 //! world heal and come to rest. The reference model in `world.rs` judges every step.
 //!
-//! `CAUSEWAY_SIM_SEEDS` says how many seeds run (500 by default); seeds that ever failed are in
-//! `seeds.txt` and always run.
+//! `CAUSEWAY_SIM_SEEDS` says how many seeds run (500 by default; half as many once more with short
+//! limits); seeds that ever failed are in `seeds.txt` and always run.
 
+use std::env::VarError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use causeway_wire::Code;
+use causeway_wire::{Code, Limits};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
@@ -77,9 +78,14 @@ fn must_succeed(course: &Course) -> bool {
     !course.plan.iter().any(|(_, plan)| deadly(plan)) && span < 30_000
 }
 
-fn run(seed: u64) {
+/// So short that many an answer outlives them.
+const SHORT: Limits =
+    Limits { stream_max: Duration::from_secs(10), resume_window: Duration::from_secs(6), ..Limits::STANDALONE };
+
+fn run(seed: u64, limits: Limits) {
     let course = draw(seed);
     let mut world = World::new(seed, course.faults);
+    world.limits = limits;
     world.connections = course.connections;
     world.start_edge();
     world.drain();
@@ -88,7 +94,12 @@ fn run(seed: u64) {
     world.net.faults = Faults { delay: ms(10), ..Faults::default() };
     world.run_for(REST);
     world.judge_rest();
-    let must = must_succeed(&course);
+    world.judge_ends();
+    if !course.plan.iter().any(|(_, plan)| *plan == Plan::DrainEdge) {
+        world.judge_connections();
+    }
+    let short = limits == SHORT;
+    let must = must_succeed(&course) && !short;
     for (number, call) in &world.calls {
         if call.relay_run != world.relay_run || call.let_go {
             continue;
@@ -98,8 +109,9 @@ fn run(seed: u64) {
             Verdict::Whole => call.script.fails_at.is_none(),
             Verdict::Failed(Code::UpstreamIncomplete) => call.script.fails_at.is_some(),
             Verdict::Failed(Code::Cancelled) => call.cancelled,
+            Verdict::Failed(Code::DeadlineExceeded) => short,
             // Its open may be lost three times in a row.
-            Verdict::Failed(Code::UnknownStream) => course.lossy,
+            Verdict::Failed(Code::UnknownStream) => course.lossy || short,
             Verdict::Failed(Code::LinkLost | Code::Draining | Code::WrongInstance) => !must,
             Verdict::Failed(_) => false,
         };
@@ -109,12 +121,21 @@ fn run(seed: u64) {
 
 fn seeds() -> u64 {
     #[expect(clippy::disallowed_methods, reason = "the only switch of the tests: how long they run")]
-    let wanted = std::env::var("CAUSEWAY_SIM_SEEDS").ok();
-    wanted.and_then(|count| count.parse().ok()).unwrap_or(500)
+    let wanted = std::env::var("CAUSEWAY_SIM_SEEDS");
+    count_of(wanted).unwrap_or_else(|wanted| panic!("CAUSEWAY_SIM_SEEDS is {wanted}, which is no number"))
+}
+
+/// A switch that is misspelt must not pass for the short run.
+fn count_of(wanted: Result<String, VarError>) -> Result<u64, String> {
+    match wanted {
+        Ok(count) => count.parse().map_err(|_| format!("`{count}`")),
+        Err(VarError::NotPresent) => Ok(500),
+        Err(VarError::NotUnicode(bytes)) => Err(format!("{bytes:?}")),
+    }
 }
 
 /// Runs the seeds on all processors; a failure names its seed.
-fn run_all(seeds: &[u64]) {
+fn run_all(seeds: &[u64], limits: Limits) {
     let next = AtomicU64::new(0);
     let failed = AtomicU64::new(u64::MAX);
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
@@ -122,7 +143,7 @@ fn run_all(seeds: &[u64]) {
         for _ in 0..threads {
             scope.spawn(|| {
                 while let Some(&seed) = seeds.get(usize::try_from(next.fetch_add(1, Ordering::Relaxed)).unwrap()) {
-                    if std::panic::catch_unwind(|| run(seed)).is_err() {
+                    if std::panic::catch_unwind(|| run(seed, limits)).is_err() {
                         eprintln!("simulation failed with seed {seed}; add it to crates/wire/tests/link/seeds.txt");
                         failed.fetch_min(seed, Ordering::Relaxed);
                     }
@@ -136,11 +157,25 @@ fn run_all(seeds: &[u64]) {
 
 #[test]
 fn two_ends_keep_their_promises_through_every_random_misfortune() {
-    run_all(&(0..seeds()).collect::<Vec<_>>());
+    run_all(&(0..seeds()).collect::<Vec<_>>(), Limits::STANDALONE);
+}
+
+#[test]
+fn streams_end_within_limits_so_short_that_many_reach_them() {
+    run_all(&(0..seeds() / 2).collect::<Vec<_>>(), SHORT);
+}
+
+#[test]
+fn a_number_of_seeds_that_is_no_number_is_no_default() {
+    assert_eq!(count_of(Err(VarError::NotPresent)), Ok(500));
+    assert_eq!(count_of(Ok("7".to_owned())), Ok(7));
+    for wrong in ["", "10k", "10_000", "-1", " 5"] {
+        assert_eq!(count_of(Ok(wrong.to_owned())), Err(format!("`{wrong}`")));
+    }
 }
 
 #[test]
 fn seeds_that_once_failed_still_pass() {
     let lines = include_str!("seeds.txt").lines().filter(|line| !line.starts_with('#'));
-    run_all(&lines.map(|line| line.trim().parse().unwrap()).collect::<Vec<_>>());
+    run_all(&lines.map(|line| line.trim().parse().unwrap()).collect::<Vec<_>>(), Limits::STANDALONE);
 }

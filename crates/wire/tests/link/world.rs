@@ -37,7 +37,9 @@ pub(crate) struct Call {
     pub(crate) head: bool,
     pub(crate) received: usize,
     pub(crate) verdict: Option<Verdict>,
-    pub(crate) released: bool,
+    pub(crate) released: Option<Instant>,
+    /// It was refused with the promise that it did not run.
+    pub(crate) refused: bool,
     pub(crate) cancelled: bool,
     /// The relay's application let go of it.
     pub(crate) let_go: bool,
@@ -59,7 +61,17 @@ pub(crate) struct Job {
     sent: usize,
     pub(crate) over: bool,
     pub(crate) stopped: bool,
-    pub(crate) released: bool,
+    pub(crate) started: Instant,
+    /// When the edge's application was done with it.
+    pub(crate) ended: Option<Instant>,
+    pub(crate) released: Option<Instant>,
+}
+
+/// What was sent of an answer, each frame counted once.
+#[derive(Default)]
+struct Sent {
+    frames: u64,
+    bytes: u64,
 }
 
 pub(crate) struct Process {
@@ -82,6 +94,7 @@ pub(crate) struct World {
     belongs: HashMap<u64, InstanceId>,
     pub(crate) calls: BTreeMap<u64, Call>,
     pub(crate) jobs: HashMap<(u64, InstanceId), Job>,
+    sent: HashMap<u64, Sent>,
     runs: u32,
     pub(crate) events: Vec<String>,
     pub(crate) limits: Limits,
@@ -90,7 +103,6 @@ pub(crate) struct World {
     pub(crate) max_streams: u32,
     pub(crate) frames: Vec<(Duration, Way, Frame)>,
     pub(crate) record: bool,
-    steps: u64,
 }
 
 /// What the test does to the world.
@@ -136,6 +148,7 @@ impl World {
             belongs: HashMap::new(),
             calls: BTreeMap::new(),
             jobs: HashMap::new(),
+            sent: HashMap::new(),
             runs: 0,
             events: Vec::new(),
             limits: Limits::STANDALONE,
@@ -144,7 +157,6 @@ impl World {
             max_streams: 1000,
             frames: Vec::new(),
             record: false,
-            steps: 0,
         };
         world.start_edge();
         world.drain();
@@ -206,7 +218,8 @@ impl World {
             head: false,
             received: 0,
             verdict: None,
-            released: false,
+            released: None,
+            refused: false,
             cancelled: false,
             let_go: false,
             opened: now,
@@ -284,9 +297,6 @@ impl World {
         }
         self.drain();
         self.relay.retain(|(_, link)| !link.is_dead(now));
-        self.steps += 1;
-        if self.steps.is_multiple_of(50) {
-            self.check_memory();
-        }
+        self.check_memory();
     }
 }

@@ -95,7 +95,7 @@ fn a_restarted_relay_means_that_the_callers_are_gone() {
     world.carry_out(Plan::RestartRelay);
     world.drain();
     world.run_for(ms(5_000));
-    assert!(world.jobs.values().all(|job| job.stopped && job.released));
+    assert!(world.jobs.values().all(|job| job.stopped && job.released.is_some()));
     assert_eq!(edge_link(&mut world).status().connections, 2);
     world.open(1, Script::plain(b"{}", 100, 10, 10));
     world.run_for(ms(5_000));

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use causeway_wire::limits::{CHUNK, EDGE_WINDOW, RELAY_WINDOW};
-use causeway_wire::{Code, Failure, Frame, Head, Limits, Stream, StreamEvent, Windows};
+use causeway_wire::{Code, Failure, Frame, Head, Limits, Outcome, Stream, StreamEvent, Windows};
 
 use super::{LIMITS, ack, data, edge, events, id, open, relay, run, sent};
 use crate::world::{epoch, ms};
@@ -87,4 +87,25 @@ fn data_that_was_due_when_the_window_closed_does_not_wait_again() {
     stream.send(now + ms(50), Bytes::from_static(b"y")).unwrap();
     stream.handle_input(now + ms(50), ack(5, RELAY_WINDOW * 2));
     assert!(matches!(&sent(&mut stream, now + ms(50))[..], [Frame::Data { body, .. }] if body == "xxxxxy"));
+}
+
+#[test]
+fn an_answer_that_ends_after_it_was_cancelled_for_its_length_is_not_taken_for_a_whole_one() {
+    let now = epoch();
+    let outcome = Outcome { output_tokens: Some(5), ..Outcome::default() };
+    let used = Some(Box::new(outcome.clone()));
+    let end = Frame::End { stream: id(), seq: 1, body: Bytes::new(), outcome: used, reply: None };
+    let stopped = Failure { outcome: outcome.clone(), ..Failure::new(Code::Cancelled, "stopped") };
+    let stopped = Frame::Fail { stream: id(), seq: 1, failure: Box::new(stopped), reply: None };
+    for last in [end, stopped] {
+        let mut stream = relay(now, "", true);
+        sent(&mut stream, now);
+        stream.handle_input(now, ack(1, EDGE_WINDOW));
+        stream.handle_input(now, data(0, "untaken"));
+        events(&mut stream);
+        run(&mut stream, now, LIMITS.stream_max);
+        stream.handle_input(now + LIMITS.stream_max, last);
+        let [StreamEvent::Failed(failure)] = &events(&mut stream)[..] else { panic!("it failed") };
+        assert_eq!((failure.code, &failure.outcome), (Code::DeadlineExceeded, &outcome));
+    }
 }

@@ -32,7 +32,9 @@ impl World {
                     sent: 0,
                     over: false,
                     stopped: false,
-                    released: false,
+                    started: self.net.now,
+                    ended: None,
+                    released: None,
                 };
                 assert!(self.jobs.insert((call, instance), job).is_none(), "call {call} ran twice on one edge run");
                 self.net.after(ms(1), Happening::EdgeApp(run, call));
@@ -40,8 +42,8 @@ impl World {
             Event::Stream(id, event) => self.edge_stream_event(call_of(id), instance, run, event),
             Event::Released(id) => {
                 if let Some(job) = self.jobs.get_mut(&(call_of(id), instance)) {
-                    assert!(!job.released, "released twice");
-                    job.released = true;
+                    assert!(job.released.is_none(), "released twice");
+                    job.released = Some(self.net.now);
                 }
             }
             Event::Up { .. } | Event::Down(_) | Event::Superseded | Event::Fault(_) | Event::Rtt(_) => {
@@ -66,6 +68,7 @@ impl World {
             StreamEvent::Cancelled(_) => {
                 job.stopped = true;
                 job.over = true;
+                job.ended.get_or_insert(self.net.now);
                 let edge = self.edge.as_mut().unwrap();
                 let outcome = Outcome { output_tokens: Some(7), ..Outcome::default() };
                 let failure = Failure { outcome, ..Failure::new(Code::Cancelled, "stopped") };
@@ -74,6 +77,7 @@ impl World {
             StreamEvent::Failed(failure) => {
                 job.stopped = true;
                 job.over = true;
+                job.ended.get_or_insert(self.net.now);
                 let code = failure.code;
                 assert!(matches!(code, Code::LinkLost | Code::DeadlineExceeded), "call {call}: {code:?}");
             }
@@ -121,6 +125,7 @@ impl World {
             return self.net.after(ms(script.pace_ms.max(1)), Happening::EdgeApp(run, call));
         }
         job.over = true;
+        job.ended = Some(now);
         if script.fails_at.is_some() {
             edge.link.fail(now, id, Failure::new(Code::UpstreamIncomplete, "broke off"));
         } else {

@@ -1,6 +1,6 @@
 //! The relay's application: the callers, who write bodies and read answers as the scripts say.
 
-use causeway_wire::{Event, StreamEvent};
+use causeway_wire::{Code, Event, Failure, Outcome, StreamEvent};
 
 use super::{Verdict, World, call_of, ms, stream_id};
 use crate::net::{Happening, Way};
@@ -14,9 +14,9 @@ impl World {
             Event::Stream(id, event) => self.relay_stream_event(call_of(id), event),
             Event::Released(id) => {
                 let record = self.calls.get_mut(&call_of(id)).unwrap();
-                assert!(!record.released, "released twice");
+                assert!(record.released.is_none(), "released twice");
                 assert!(record.verdict.is_some() || record.let_go, "released without an end");
-                record.released = true;
+                record.released = Some(now);
             }
             Event::Up { .. }
             | Event::Down(_)
@@ -53,6 +53,7 @@ impl World {
             }
             StreamEvent::Failed(failure) => {
                 record.verdict = Some(Verdict::Failed(failure.code));
+                record.refused = says_it_did_not_run(&failure);
                 record.ended = Some(now);
                 self.net.after(ms(0), Happening::RelayApp(run, call));
             }
@@ -124,8 +125,15 @@ impl World {
             }
         }
         let record = &self.calls[&call];
-        if record.verdict == Some(Verdict::Whole) && !record.cancelled && record.released {
+        if record.verdict == Some(Verdict::Whole) && !record.cancelled && record.released.is_some() {
             assert_eq!(record.received, record.script.answer.len(), "call {call}: end without all bytes");
         }
     }
+}
+
+/// Refusals are retryable because the request did not run; a cancelled one that ran tells its use.
+fn says_it_did_not_run(failure: &Failure) -> bool {
+    let refusals = [Code::Draining, Code::WrongInstance, Code::Saturated, Code::UnknownStream];
+    (failure.retryable && refusals.contains(&failure.code))
+        || (failure.code == Code::Cancelled && failure.outcome == Outcome::default())
 }

@@ -149,6 +149,7 @@ impl World {
                 let Some(text) = edge.and_then(|edge| edge.link.poll_transmit(now, conn)) else {
                     break;
                 };
+                self.note_answer(&text);
                 self.net.send(id, Way::ToRelay, text);
                 moved = true;
             }
