@@ -29,7 +29,7 @@ use crate::ollama::Ollama;
 use crate::ready::{self, ReadyFile};
 use crate::request;
 use crate::signals::{Signal, Signals};
-use crate::status::{self, Certificate, LinkMemory, View};
+use crate::status::{self, Certificate, View};
 use crate::work::Work;
 
 /// Streams taken at once, count: each holds one connection to Ollama, and Ollama queues no more
@@ -121,7 +121,6 @@ impl App {
         let view = Arc::new(View {
             work: Arc::clone(&work),
             link: Box::new(move || watched.status()),
-            link_memory: LinkMemory::default(),
             relay: config.relay.url.to_string(),
             edge: identity.edge,
             certificate: ArcSwap::from_pointee(Certificate { life: identity.life, reload_fault: None }),
@@ -158,7 +157,6 @@ impl App {
         );
         self.spawn("catalog", poll);
         self.spawn("load", report_load(Arc::clone(&self.work), reporter));
-        self.spawn("link memory", remember_losses(self.link.clone(), Arc::clone(&self.view)));
         if let Some(path) = ready_file {
             ready::write(&path, &ReadyFile::new(address))?;
         }
@@ -222,7 +220,7 @@ impl App {
             tracing::error!(fault, "the certificate cannot be used");
         }
         self.unfit = unfit;
-        let link = self.view.look_at_link();
+        let link = (self.view.link)();
         notify::status(&format!(
             "{} connections to the relay, {} requests in flight",
             link.connections,
@@ -335,17 +333,6 @@ async fn report_load(work: Arc<Work>, link: EdgeLink) {
         work.load_changed.notified().await;
         link.set_load(work.load());
         tokio::time::sleep(LOAD_GATHER).await;
-    }
-}
-
-/// Keeps the time of the last loss of the link for status.
-async fn remember_losses(link: EdgeLink, view: Arc<View>) {
-    let mut up = link.watch();
-    // The sender lives as long as `link`.
-    while up.changed().await.is_ok() {
-        if !*up.borrow_and_update() {
-            view.link_lost();
-        }
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use crate::caller::Caller;
 use crate::catalog::READ_BOUND;
-use crate::gate;
+use crate::gate::{self, Plan};
 use crate::observe::Finished;
 use crate::session::Ending;
 use crate::session::run::serve;
@@ -27,7 +27,7 @@ pub(crate) async fn run(work: Arc<Work>, mut open: Box<Open>, id: String, caller
     let account = Account::begin(&work, &open, id.clone());
     let mut caller = Guarded { caller, first_byte: Arc::clone(&account.first_byte), ended: false };
     match judge(&work, &mut open).await {
-        Ok(()) => serve(work, open, id, caller).await,
+        Ok(plan) => serve(work, open, plan, id, caller).await,
         Err(failure) => refuse(&work, &open, id, failure, &mut caller),
     }
 }
@@ -52,17 +52,18 @@ pub(crate) fn refuse(work: &Work, open: &Open, id: String, failure: Failure, cal
 
 /// Whether the request may go to Ollama. A model that was not in the last catalog is looked for in
 /// a new one: it may have been pulled since, and its name may stand for a model elsewhere.
-async fn judge(work: &Work, open: &mut Open) -> Result<(), Failure> {
+async fn judge(work: &Work, open: &mut Open) -> Result<Plan, Failure> {
     let permitted = |open: &Open| {
         let known = work.catalog.known();
         let plan = gate::judge(open, &work.settings.models, |name| known.remote.contains(name))?;
         let is_settled = plan.model.as_ref().is_none_or(|model| known.local.contains(model));
-        Ok((plan.deadline, is_settled))
+        Ok((plan, is_settled))
     };
-    let (deadline, is_settled) = permitted(open)?;
+    let (plan, is_settled) = permitted(open)?;
     if is_settled {
-        return Ok(());
+        return Ok(plan);
     }
+    let deadline = plan.deadline;
     let asked = now();
     let bound = deadline.unwrap_or(READ_BOUND).min(READ_BOUND);
     let Ok(known) = timeout(bound, work.catalog.read_anew()).await else {
@@ -74,7 +75,7 @@ async fn judge(work: &Work, open: &mut Open) -> Result<(), Failure> {
     }
     let waited = u64::try_from((now() - asked).as_millis()).unwrap_or(u64::MAX);
     open.policy.deadline_ms = open.policy.deadline_ms.map(|deadline| deadline.saturating_sub(waited));
-    permitted(open).map(|_| ())
+    permitted(open).map(|(plan, _)| plan)
 }
 
 fn not_read(is_deadline: bool) -> Failure {

@@ -20,7 +20,7 @@ use axum::serve::ListenerExt as _;
 use serde::Serialize;
 use tokio::net::TcpListener;
 
-pub(crate) use view::{Certificate, LinkMemory, View};
+pub(crate) use view::{Certificate, View};
 
 /// The first page: self-contained, no foreign asset.
 const PAGE: &str = include_str!("status/page.html");

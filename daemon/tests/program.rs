@@ -173,9 +173,18 @@ async fn sighup_takes_a_new_certificate_and_keeps_the_old_one_if_the_new_is_bad(
     let (_, _, end) = answer(&mut world.post("/api/chat", CHAT)).await;
     assert!(matches!(end, Received::End(Some(_))), "{end:?}");
 
+    let shown = || world.seen.certificates.lock().unwrap().clone();
+    let old = shown();
+    assert!(old.iter().all(|certificate| *certificate == old[0]), "the bad one was shown");
     world.rename_edge("gpu-1");
     world.signal(Signal::HUP);
     patiently(async { while world.get("/api/status").await.contains("reload refused") {} }).await;
+    patiently(async {
+        while shown().iter().filter(|certificate| **certificate != old[0]).count() < 2 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     let (_, _, end) = answer(&mut world.post("/api/chat", CHAT)).await;
     assert!(matches!(end, Received::End(Some(_))), "{end:?}");
 }

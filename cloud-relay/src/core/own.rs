@@ -4,6 +4,7 @@
 //! and only that reading is acted on. Absent: what they answer ([`crate::core::readiness`] and
 //! the shell).
 
+use causeway_dialect::route::decode;
 use causeway_wire::Code;
 
 use crate::core::auth::Key;
@@ -90,22 +91,6 @@ fn only(method: &str, methods: &'static str, own: Own) -> Own {
     let mut refusal = Refusal::invalid(format!("this path takes {methods}")).with_status(405);
     refusal.allow = Some(methods);
     Own::Refused(refusal)
-}
-
-/// One round of percent decoding, as the route table does it; `None` for what it refuses too.
-fn decode(path: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(path.len());
-    let mut rest = path.bytes();
-    while let Some(byte) = rest.next() {
-        if byte == b'%' {
-            let high = char::from(rest.next()?).to_digit(16)?;
-            let low = char::from(rest.next()?).to_digit(16)?;
-            bytes.push(u8::try_from(high * 16 + low).ok()?);
-        } else {
-            bytes.push(byte);
-        }
-    }
-    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]

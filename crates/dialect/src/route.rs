@@ -296,7 +296,8 @@ fn dialect_of(path: &str) -> Dialect {
 }
 
 /// One round of percent decoding; `None` for a broken escape or for bytes that are no UTF-8.
-fn decode(path: &str) -> Option<String> {
+#[must_use]
+pub fn decode(path: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(path.len());
     let mut rest = path.bytes();
     while let Some(byte) = rest.next() {

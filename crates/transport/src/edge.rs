@@ -88,11 +88,22 @@ pub struct EdgeLinkConfig {
     pub tls: Arc<ArcSwap<rustls::ClientConfig>>,
 }
 
+/// Something that went wrong with the link.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LinkFault {
+    /// When.
+    pub at: SystemTime,
+    /// What, in a sentence (dial errors name host, cause and cure).
+    pub text: String,
+}
+
 /// A snapshot of the link for status, readiness and metrics.
 #[derive(Clone, Debug, Default)]
 pub struct EdgeLinkStatus {
     /// Welcomed, live connections.
     pub connections: usize,
+    /// Connections that there should be: one until the first welcome, then as many as both ends want.
+    pub wanted: usize,
     /// Streams not yet ended.
     pub streams: usize,
     /// When the link came up; none while it is down.
@@ -105,8 +116,8 @@ pub struct EdgeLinkStatus {
     pub losses: u64,
     /// Streams that lived on when a connection was lost under the link, count.
     pub resumed_streams: u64,
-    /// What last went wrong, in a sentence (dial errors name host and cause).
-    pub last_error: Option<String>,
+    /// What last went wrong; it may be mended since.
+    pub last_fault: Option<LinkFault>,
     /// Another machine uses this identity.
     pub superseded: bool,
 }
@@ -122,12 +133,18 @@ pub struct EdgeLink {
 struct Seen {
     up: watch::Sender<bool>,
     up_since: Mutex<Option<SystemTime>>,
-    last_error: Mutex<Option<String>>,
+    last_fault: Mutex<Option<LinkFault>>,
     losses: AtomicU64,
     resumed_streams: AtomicU64,
     superseded: AtomicBool,
     stopping: AtomicBool,
     stop: Notify,
+}
+
+impl Seen {
+    fn fault(&self, text: String) {
+        *lock(&self.last_fault) = Some(LinkFault { at: SystemTime::now(), text });
+    }
 }
 
 impl Notices for Arc<Seen> {
@@ -136,7 +153,6 @@ impl Notices for Arc<Seen> {
             Notice::Up { resumed } => {
                 tracing::info!(resumed, "link is up");
                 *lock(&self.up_since) = Some(SystemTime::now());
-                *lock(&self.last_error) = None;
                 self.superseded.store(false, Ordering::Relaxed);
                 self.up.send_replace(true);
             }
@@ -145,6 +161,7 @@ impl Notices for Arc<Seen> {
                     causeway_wire::Down::Goodbye => tracing::info!("link is down, as was said"),
                     causeway_wire::Down::Lost | causeway_wire::Down::Superseded => {
                         tracing::warn!(?why, "link is down");
+                        self.fault("the connections to the relay were lost".to_owned());
                     }
                 }
                 *lock(&self.up_since) = None;
@@ -156,7 +173,7 @@ impl Notices for Arc<Seen> {
             }
             Notice::Fault(text) => {
                 tracing::warn!(fault = %text, "link fault");
-                *lock(&self.last_error) = Some(text);
+                self.fault(text);
             }
             Notice::Catalog(_) | Notice::Load(_) => {}
         }
@@ -172,7 +189,7 @@ impl EdgeLink {
         let seen = Arc::new(Seen {
             up: watch::Sender::new(false),
             up_since: Mutex::default(),
-            last_error: Mutex::default(),
+            last_fault: Mutex::default(),
             losses: AtomicU64::default(),
             resumed_streams: AtomicU64::default(),
             superseded: AtomicBool::default(),
@@ -229,13 +246,14 @@ impl EdgeLink {
         let status = self.shared.peek(|core| core.link.status());
         EdgeLinkStatus {
             connections: status.connections,
+            wanted: status.wanted,
             streams: status.streams,
             up_since: *lock(&self.seen.up_since),
             return_path: status.return_path.map(wall_clock),
             rtt: status.rtt,
             losses: self.seen.losses.load(Ordering::Relaxed),
             resumed_streams: self.seen.resumed_streams.load(Ordering::Relaxed),
-            last_error: lock(&self.seen.last_error).clone(),
+            last_fault: lock(&self.seen.last_fault).clone(),
             superseded: self.seen.superseded.load(Ordering::Relaxed),
         }
     }
@@ -260,7 +278,7 @@ impl EdgeLink {
             }
             Err(error) => {
                 tracing::warn!(error = %error.sentence, "dial failed");
-                *lock(&self.seen.last_error) = Some(error.sentence);
+                self.seen.fault(error.sentence);
                 self.shared.with(|core, now| {
                     core.link.handle_input(now, Input::DialFailed(id, error.failure));
                 });

@@ -15,7 +15,7 @@ mod stream;
 pub mod tls;
 
 pub use dial::is_denied;
-pub use edge::{EdgeLink, EdgeLinkConfig, EdgeLinkStatus, RelayUrl, RelayUrlError};
+pub use edge::{EdgeLink, EdgeLinkConfig, EdgeLinkStatus, LinkFault, RelayUrl, RelayUrlError};
 pub use hub::{Hub, HubEvents, RelayLink};
 pub use pump::set_link_options;
 pub use stream::{Incoming, Received, RequestStream};

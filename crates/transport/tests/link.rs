@@ -124,7 +124,7 @@ async fn a_client_certificate_of_another_ca_is_refused_and_the_edge_says_so() {
     let stranger = Ca::new();
     let (edge, _incoming) = relay.edge_with(relay.address.port(), stranger.sign("gpu-1"), &[relay.ca.root()]);
     patiently(async {
-        while edge.status().last_error.is_none() {
+        while edge.status().last_fault.is_none() {
             tokio::task::yield_now().await;
         }
     })

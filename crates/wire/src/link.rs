@@ -277,6 +277,9 @@ impl Link {
     /// Edge: make-before-break replacement of all connections (renewed certificate, planned time).
     pub fn rotate(&mut self, now: Instant) {
         let live: Vec<ConnId> = self.live_conns().collect();
+        for conn in self.conns.values_mut().filter(|conn| conn.is_being_made()) {
+            conn.stale = true;
+        }
         for conn in live {
             self.replace(now, conn, now);
         }
@@ -298,8 +301,13 @@ impl Link {
     /// A snapshot.
     #[must_use]
     pub fn status(&self) -> Status {
+        let connections = self.conns.values().filter(|conn| conn.is_live()).count();
         Status {
-            connections: self.conns.values().filter(|conn| conn.is_live()).count(),
+            connections,
+            wanted: match &self.end {
+                End::Edge(edge) => edge.wanted,
+                End::Relay(_) => connections,
+            },
             streams: self.table.active,
             undelivered: self.table.streams.len(),
             peer: self.peer,

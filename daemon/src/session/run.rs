@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use causeway_dialect::envelope;
-use causeway_dialect::route::{Dialect, Shape};
+use causeway_dialect::route::Shape;
 use causeway_transport::Received;
 use causeway_wire::{Code, Failure, Head, Open, Outcome, SendRefused};
 use tokio::time::sleep_until;
@@ -21,7 +21,7 @@ use super::upstream::{Brought, Upstreams};
 use super::{Command, Ending, Event, Session, Trouble};
 use crate::caller::Caller;
 use crate::filter;
-use crate::gate::{self, Plan};
+use crate::gate::Plan;
 use crate::observe::Finished;
 use crate::work::Work;
 
@@ -33,18 +33,9 @@ const RELEASING: Duration = Duration::from_millis(100);
 /// flows as the window allows.
 const SINGLE_MESSAGE: usize = 64 * 1024;
 
-/// Runs one request to its end and accounts for it.
-pub(crate) async fn serve(work: Arc<Work>, open: Box<Open>, id: String, mut caller: impl Caller) {
+/// Runs one permitted request to its end and accounts for it.
+pub(crate) async fn serve(work: Arc<Work>, open: Box<Open>, plan: Plan, id: String, caller: impl Caller) {
     let opened = now();
-    let known = work.catalog.known();
-    let plan = match gate::judge(&open, &work.settings.models, |name| known.remote.contains(name)) {
-        Ok(plan) => plan,
-        Err(failure) => {
-            refuse(&work, &open, id, failure, opened, &mut caller);
-            return;
-        }
-    };
-    drop(known);
     let permit = plan.model.as_deref().filter(|_| plan.route.is_inference()).map(|model| work.admit(opened, model));
     let run = Run {
         session: Session::new(opened, plan.route, plan.shape, plan.deadline),
@@ -78,23 +69,6 @@ pub(crate) async fn serve(work: Arc<Work>, open: Box<Open>, id: String, mut call
             tokio::time::sleep(RELEASING).await;
         }
     }
-}
-
-fn refuse(work: &Work, open: &Open, id: String, failure: Failure, opened: Instant, caller: &mut impl Caller) {
-    let code = failure.code;
-    caller.fail(failure);
-    work.observer.finished(Finished {
-        id,
-        method: &open.method,
-        path: &open.path,
-        dialect: Dialect::Ollama,
-        model: None,
-        stream: false,
-        ending: Ending::Refused(code),
-        outcome: Outcome::default(),
-        first_token: None,
-        total: now() - opened,
-    });
 }
 
 /// A single answer that is still held back.

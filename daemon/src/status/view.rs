@@ -1,7 +1,7 @@
 //! The facts behind the status port, each from its owner, each with its age.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
@@ -29,33 +29,11 @@ pub(crate) struct Certificate {
     pub(crate) reload_fault: Option<String>,
 }
 
-/// What last went wrong with the link, and when it was last seen so.
-#[derive(Clone, Debug)]
-struct LinkFault {
-    text: String,
-    at: SystemTime,
-}
-
-/// The last fault of the link; the link itself forgets it once it is up again.
-#[derive(Debug, Default)]
-pub(crate) struct LinkMemory(Mutex<Option<LinkFault>>);
-
-impl LinkMemory {
-    fn note(&self, text: String) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(LinkFault { text, at: SystemTime::now() });
-    }
-
-    fn last(&self) -> Option<LinkFault> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
 /// Where all facts come from.
 pub(crate) struct View {
     pub(crate) work: Arc<Work>,
     /// The link's own snapshot.
     pub(crate) link: Box<dyn Fn() -> EdgeLinkStatus + Send + Sync>,
-    pub(crate) link_memory: LinkMemory,
     pub(crate) relay: String,
     pub(crate) edge: String,
     pub(crate) certificate: ArcSwap<Certificate>,
@@ -160,20 +138,6 @@ struct CertificateView {
 }
 
 impl View {
-    /// The link's status; keeps what is wrong with it for later.
-    pub(crate) fn look_at_link(&self) -> EdgeLinkStatus {
-        let link = (self.link)();
-        if let Some(error) = &link.last_error {
-            self.link_memory.note(error.clone());
-        }
-        link
-    }
-
-    /// The link went down; why it does not come back, if so, the dials will tell.
-    pub(crate) fn link_lost(&self) {
-        self.link_memory.note("the connections to the relay were lost".to_owned());
-    }
-
     /// Why the certificate cannot be used now, or was not replaced.
     pub(crate) fn certificate_faults(&self) -> Vec<String> {
         let certificate = self.certificate.load();
@@ -182,10 +146,9 @@ impl View {
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
-        let (link, known) = (self.look_at_link(), self.work.catalog.known());
+        let (link, known) = ((self.link)(), self.work.catalog.known());
         let not_after = self.certificate.load().life.not_after;
         let left = not_after.duration_since(SystemTime::now()).unwrap_or_default();
-        let last_fault = self.link_memory.last();
         let (counts, _, _) = self.work.observer.snapshot(0);
         Snapshot {
             program: "causewayd",
@@ -206,8 +169,8 @@ impl View {
                 losses: link.losses,
                 resumed_streams: link.resumed_streams,
                 superseded: link.superseded,
-                last_error_ms: last_fault.as_ref().map(|fault| unix_ms(fault.at)),
-                last_error: last_fault.map(|fault| fault.text),
+                last_error_ms: link.last_fault.as_ref().map(|fault| unix_ms(fault.at)),
+                last_error: link.last_fault.map(|fault| fault.text),
             },
             ollama: Ollama {
                 url: self.work.settings.url.to_string(),
@@ -225,10 +188,10 @@ impl View {
     }
 
     pub(crate) fn readiness(&self) -> Readiness {
-        let (link, known) = (self.look_at_link(), self.work.catalog.known());
+        let (link, known) = ((self.link)(), self.work.catalog.known());
         let (_, last_success, _) = self.work.observer.snapshot(0);
         let facts = Facts {
-            link: fact(link.connections > 0, link.up_since, link.last_error),
+            link: fact(link.connections > 0, link.up_since, link.last_fault.map(|fault| fault.text)),
             return_path: fact(is_fresh(link.return_path, RETURN_PATH_FRESH), link.return_path, None),
             ollama: fact(
                 known.error.is_none() && is_fresh(known.answered, OLLAMA_FRESH),
@@ -286,10 +249,13 @@ fn faults(link: &EdgeLinkStatus, ollama: Option<&str>, certificate: Vec<String>)
     if link.superseded {
         faults.push("another machine uses this edge's identity: give each its own".to_owned());
     }
-    match (link.connections, link.last_error.as_deref()) {
-        (0, why) => faults.push(format!("no link to the relay: {}", why.unwrap_or("still dialling"))),
-        (_, Some(why)) => faults.push(format!("the link is up with fewer connections than it should have: {why}")),
-        (_, None) => {}
+    let why = link.last_fault.as_ref().map_or("still dialling", |fault| &fault.text);
+    match link.connections {
+        0 => faults.push(format!("no link to the relay: {why}")),
+        some if some < link.wanted => {
+            faults.push(format!("the link has {some} of {} connections: {why}", link.wanted));
+        }
+        _ => {}
     }
     if let Some(error) = ollama {
         faults.push(format!("Ollama does not answer: {error}"));

@@ -13,7 +13,7 @@ use causeway_wire::{Backend, Head, InstanceId, Limits, Load, ModelInfo, Open, Po
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType};
 pub(crate) use rustix::process::Signal;
 use rustix::process::{Pid, kill_process};
-use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 
@@ -24,6 +24,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Seen {
     pub(crate) catalog: Mutex<Vec<ModelInfo>>,
     pub(crate) load: Mutex<Load>,
+    /// The daemon's certificate at each connection, in their order.
+    pub(crate) certificates: Mutex<Vec<CertificateDer<'static>>>,
 }
 
 impl HubEvents for Seen {
@@ -195,7 +197,7 @@ async fn relay(ca: &CertifiedIssuer<'_, KeyPair>, seen: Arc<Seen>) -> (Hub, u16)
         limits: Limits::STANDALONE,
         max_connections: 2,
     };
-    let (hub, timers) = Hub::new(config, seen);
+    let (hub, timers) = Hub::new(config, Arc::clone(&seen) as Arc<dyn HubEvents>);
     tokio::spawn(timers);
     let key = KeyPair::generate().unwrap();
     let certificate = CertificateParams::new(vec!["localhost".to_owned()]).unwrap().signed_by(&key, ca).unwrap();
@@ -208,9 +210,11 @@ async fn relay(ca: &CertifiedIssuer<'_, KeyPair>, seen: Arc<Seen>) -> (Hub, u16)
     tokio::spawn(async move {
         loop {
             let (socket, _) = listener.accept().await.unwrap();
-            let (acceptor, hub) = (acceptor.clone(), serving.clone());
+            let (acceptor, hub, seen) = (acceptor.clone(), serving.clone(), Arc::clone(&seen));
             tokio::spawn(async move {
                 if let Ok(stream) = acceptor.accept(socket).await {
+                    let shown = stream.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned();
+                    seen.certificates.lock().unwrap().push(shown);
                     hub.serve_connection(stream, "gpu-1".to_owned()).await;
                 }
             });

@@ -40,6 +40,8 @@ pub(super) struct Conn {
     pub(super) rotate_at: Option<Instant>,
     /// The connection this one is to replace.
     pub(super) replaces: Option<ConnId>,
+    /// `rotate` came while it was being made: it is replaced as soon as it is live.
+    pub(super) stale: bool,
     pub(super) hellos: usize,
     /// Streams that live on it.
     pub(super) streams: usize,
@@ -69,6 +71,7 @@ impl Conn {
             proven: false,
             rotate_at: None,
             replaces,
+            stale: false,
             hellos: 0,
             streams: 0,
             control: VecDeque::new(),
@@ -108,6 +111,11 @@ impl Conn {
         for ack in std::mem::take(&mut self.finals) {
             self.queue(ack);
         }
+    }
+
+    /// Dialled and not welcomed yet (edge).
+    pub(super) fn is_being_made(&self) -> bool {
+        matches!(self.state, State::Dialing | State::Greeting)
     }
 
     /// Welcomed, and new frames may go on it.

@@ -26,7 +26,7 @@ pub(super) struct EdgeEnd {
     replacements: Vec<(Instant, ConnId)>,
     next_conn: u64,
     /// Connections wanted; one until the first welcome says how many the relay wants.
-    wanted: usize,
+    pub(super) wanted: usize,
     peer_window: u64,
     catalog: CatalogOut,
     pub(super) load: LoadOut,
@@ -224,7 +224,7 @@ impl Link {
             edge.peer_window = welcome.window;
         }
         conn.peer_window = edge.peer_window;
-        let replaced = conn.replaces.take();
+        let (replaced, stale) = (conn.replaces.take(), std::mem::take(&mut conn.stale));
         self.greet(now, id);
         self.drop_strangers(now);
         if !known && self.down_since.is_none() {
@@ -238,6 +238,9 @@ impl Link {
             self.say_goodbye(now, old);
         }
         self.trim_connections(now);
+        if stale {
+            self.replace(now, id, now);
+        }
         self.fill_connections(now);
     }
 

@@ -127,6 +127,8 @@ pub enum OpenRefused {
 pub struct Status {
     /// Welcomed, live connections.
     pub connections: usize,
+    /// Connections that the edge wants; at the relay, which dials none, those there are.
+    pub wanted: usize,
     /// Streams not yet ended.
     pub streams: usize,
     /// Streams that are still held: those, and edge streams until their last frame is acknowledged,

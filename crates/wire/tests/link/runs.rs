@@ -172,6 +172,26 @@ fn a_rotation_that_meets_both_runs_ends_with_as_many_connections_as_the_last_one
 }
 
 #[test]
+fn a_connection_that_was_being_made_when_the_certificate_changed_is_replaced_too() {
+    let mut hand = Hand::edge();
+    let first = hand.connect();
+    let welcome = Frame::Welcome(hand.welcome(2));
+    hand.message(first, &welcome);
+    let second = hand.connect();
+    hand.link.rotate(hand.now);
+    hand.message(second, &welcome);
+    let replacements = [hand.connect(), hand.connect()];
+    for conn in replacements {
+        hand.message(conn, &welcome);
+    }
+    hand.idle_for(ms(20_000), &[first, second, replacements[0], replacements[1]]);
+    for old in [first, second] {
+        assert!(hand.closes.contains(&(old, 1000, "replaced")), "{old:?} {:?}", hand.closes);
+    }
+    assert_eq!((hand.link.status().connections, hand.dials.len()), (2, 0));
+}
+
+#[test]
 fn rotate_leaves_the_connections_of_the_old_run_alone() {
     let (mut hand, old, new) = between_two_runs();
     hand.link.rotate(hand.now);
