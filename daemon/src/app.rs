@@ -195,7 +195,8 @@ impl App {
     fn take(&mut self, incoming: Incoming) {
         let Incoming { open, mut stream } = incoming;
         let id = stream.id().to_string();
-        if self.requests.len() >= MAX_STREAMS as usize {
+        // The link holds those that run to the same number; slots being released are tasks besides.
+        if self.requests.len() >= 2 * MAX_STREAMS as usize {
             let failure = Failure::new(Code::Saturated, "this edge runs as many requests as it can: try again");
             request::refuse(&self.work, &open, id, failure.retryable(), &mut stream);
             return;
@@ -285,8 +286,16 @@ impl App {
         }
         // Each cut request fails its stream and is accounted as its task is dropped.
         self.requests.shutdown().await;
+        while let Ok(Incoming { open, mut stream }) = self.incoming.try_recv() {
+            let id = stream.id().to_string();
+            request::refuse(&self.work, &open, id, request::cut(), &mut stream);
+        }
         if ended == Ended::Drained {
-            self.deliver(end).await;
+            tokio::select! {
+                biased;
+                () = stopped(signals) => ended = Ended::Forced,
+                () = self.deliver(end) => {}
+            }
         }
         self.link.shutdown();
         let patience = if ended == Ended::Drained { DELIVERY } else { PARTING };
@@ -315,6 +324,11 @@ impl App {
             }
         }
     }
+}
+
+/// A signal to stop.
+async fn stopped(signals: &mut Signals) {
+    while signals.next().await != Signal::Stop {}
 }
 
 async fn listen(config: &Config) -> anyhow::Result<TcpListener> {

@@ -9,6 +9,7 @@ use causeway_wire::{Failure, Head, Outcome, SendRefused};
 /// What a session does with the caller's stream; the meanings are `RequestStream`'s.
 pub(crate) trait Caller: Send {
     fn recv(&mut self) -> impl Future<Output = Received> + Send;
+    fn over(&mut self) -> impl Future<Output = Received> + Send;
     fn send_head(&mut self, head: Head);
     fn send_head_with(&mut self, head: Head, body: Bytes) -> Result<(), SendRefused>;
     fn send_whole(&mut self, head: Head, body: Bytes, outcome: Outcome) -> Result<(), SendRefused>;
@@ -21,6 +22,10 @@ pub(crate) trait Caller: Send {
 impl Caller for RequestStream {
     fn recv(&mut self) -> impl Future<Output = Received> + Send {
         Self::recv(self)
+    }
+
+    fn over(&mut self) -> impl Future<Output = Received> + Send {
+        Self::over(self)
     }
 
     fn send_head(&mut self, head: Head) {

@@ -22,13 +22,31 @@ use crate::session::Ending;
 use crate::session::run::serve;
 use crate::work::Work;
 
-/// Takes one request to its end and sees that it is accounted.
-pub(crate) async fn run(work: Arc<Work>, mut open: Box<Open>, id: String, caller: impl Caller) {
+/// Takes one request to its end and sees that it is accounted, also if it is never polled.
+pub(crate) fn run<C: Caller>(work: Arc<Work>, open: Box<Open>, id: String, caller: C) -> impl Future<Output = ()> {
     let account = Account::begin(&work, &open, id.clone());
-    let mut caller = Guarded { caller, first_byte: Arc::clone(&account.first_byte), ended: false };
-    match judge(&work, &mut open).await {
-        Ok(plan) => serve(work, open, plan, id, caller).await,
-        Err(failure) => refuse(&work, &open, id, failure, &mut caller),
+    let caller = Guarded { caller, first_byte: Arc::clone(&account.first_byte), ended: false };
+    async move {
+        let _account = account;
+        take(work, open, id, caller).await;
+    }
+}
+
+async fn take(work: Arc<Work>, mut open: Box<Open>, id: String, mut caller: impl Caller) {
+    let judged = tokio::select! {
+        biased;
+        over = caller.over() => Err(over),
+        judged = judge(&work, &mut open) => Ok(judged),
+    };
+    match judged {
+        Ok(Ok(plan)) => serve(work, open, plan, id, caller).await,
+        Ok(Err(failure)) => refuse(&work, &open, id, failure, &mut caller),
+        Err(over) => {
+            let code = if let Received::Failed(failure) = &over { failure.code } else { Code::Cancelled };
+            caller.fail(Failure::new(code, "the caller left before the request reached Ollama"));
+            let ending = if code == Code::Cancelled { Ending::Cancelled } else { Ending::Failed(code) };
+            account(&work, &open, id, ending);
+        }
     }
 }
 
@@ -36,6 +54,11 @@ pub(crate) async fn run(work: Arc<Work>, mut open: Box<Open>, id: String, caller
 pub(crate) fn refuse(work: &Work, open: &Open, id: String, failure: Failure, caller: &mut impl Caller) {
     let ending = Ending::Refused(failure.code);
     caller.fail(failure);
+    account(work, open, id, ending);
+}
+
+/// Books a request that never reached Ollama.
+fn account(work: &Work, open: &Open, id: String, ending: Ending) {
     work.observer.finished(Finished {
         id,
         method: &open.method,
@@ -173,6 +196,10 @@ impl<C: Caller> Caller for Guarded<C> {
         received
     }
 
+    async fn over(&mut self) -> Received {
+        self.caller.over().await
+    }
+
     fn send_head(&mut self, head: Head) {
         self.mark();
         self.caller.send_head(head);
@@ -214,6 +241,11 @@ fn why_cut() -> Failure {
     if std::thread::panicking() {
         return Failure::new(Code::Internal, "a fault of the edge's own ended this request: its log says where");
     }
+    cut()
+}
+
+/// What a request is told that the end of the drain cuts off.
+pub(crate) fn cut() -> Failure {
     Failure::new(Code::Draining, "the edge stops and could not finish this request in time: try again").retryable()
 }
 

@@ -28,6 +28,7 @@ enum Sent {
 struct FakeCaller {
     request: Vec<Received>,
     panics: bool,
+    leaves: bool,
     sent: mpsc::Sender<Sent>,
 }
 
@@ -43,6 +44,13 @@ impl Caller for FakeCaller {
             Some(received) => received,
             None if self.panics => panic!("as a test wants it"),
             None => std::future::pending().await,
+        }
+    }
+
+    async fn over(&mut self) -> Received {
+        match self.leaves {
+            true => Received::Cancelled("caller left".to_owned()),
+            false => std::future::pending().await,
         }
     }
 
@@ -104,7 +112,7 @@ fn caller(panics: bool) -> (FakeCaller, mpsc::Receiver<Sent>) {
     let (sent, seen) = mpsc::channel(1_000);
     let body = Bytes::from_static(b"{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}");
     // The last is received first.
-    (FakeCaller { request: vec![Received::End(None), Received::Data(body)], panics, sent }, seen)
+    (FakeCaller { request: vec![Received::End(None), Received::Data(body)], panics, leaves: false, sent }, seen)
 }
 
 /// Status, body and failure of a request that runs to its end.
@@ -220,6 +228,28 @@ async fn a_catalog_that_does_not_come_is_not_waited_for_beyond_the_callers_deadl
     let asked = tokio::time::Instant::now();
     assert_eq!(refused(&work, open).await, (Code::DeadlineExceeded, false));
     assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+}
+
+#[tokio::test]
+async fn a_caller_who_leaves_while_the_catalog_is_awaited_is_let_go_at_once() {
+    // Nobody polls: the catalog never comes.
+    let work = work(nowhere());
+    let (caller, mut seen) = caller(false);
+    let leaving = FakeCaller { leaves: true, ..caller };
+    timeout(PATIENCE, run(Arc::clone(&work), open(CHAT, "fresh"), "01ID".to_owned(), leaving)).await.unwrap();
+    let Some(Sent::Fail(failure)) = seen.recv().await else { panic!() };
+    assert_eq!(failure.code, Code::Cancelled);
+    assert_eq!(work.observer.snapshot(0).0.cancelled, 1);
+}
+
+#[tokio::test]
+async fn a_request_cut_off_before_it_began_is_told_and_accounted() {
+    let work = work(nowhere());
+    let (caller, mut seen) = caller(false);
+    drop(run(Arc::clone(&work), open(CHAT, "fresh"), "01ID".to_owned(), caller));
+    let Some(Sent::Fail(failure)) = seen.recv().await else { panic!() };
+    assert_eq!(failure.code, Code::Draining);
+    record(&work);
 }
 
 #[tokio::test]

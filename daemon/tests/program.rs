@@ -136,6 +136,20 @@ async fn sigterm_waits_for_a_caller_who_has_not_taken_the_end_of_a_finished_answ
 }
 
 #[tokio::test]
+async fn a_second_signal_forces_also_while_a_finished_answer_waits_for_its_caller() {
+    let mut config = paced(5, 0);
+    config.models[0].embedding = 60_000;
+    let mut world = World::start(config).await;
+    let stream = world.post("/api/embed", "{\"model\":\"standin\",\"input\":[\"a\",\"b\"]}");
+    patiently(async { while !world.get("/api/requests").await.contains("/api/embed") {} }).await;
+    world.signal(Signal::TERM);
+    patiently(async { while !world.get("/api/status").await.contains("\"draining\"") {} }).await;
+    world.signal(Signal::TERM);
+    assert_eq!(world.exit_code().await, Some(0));
+    drop(stream);
+}
+
+#[tokio::test]
 async fn an_ollama_that_is_down_at_start_is_said_and_used_once_it_is_there() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let world = World::launch(&format!("http://{free}")).await;

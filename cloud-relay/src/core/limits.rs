@@ -9,7 +9,8 @@ pub const MAX_REQUEST_HEADERS: usize = 4 * 1024;
 /// hyper's read and write buffer per connection, bytes: above it a head is refused (431).
 pub const CONNECTION_BUFFER: usize = 32 * 1024;
 
-/// Callers' connections at once, count: with 32 KiB buffers at most 128 MiB.
+/// Callers' connections at once, count: with 32 KiB buffers each way and as much read ahead at most
+/// 384 MiB.
 pub const MAX_CALLERS: usize = 4096;
 
 /// Edges' sockets at once that have not shown a certificate, count: about 20 KiB each.
@@ -42,7 +43,7 @@ pub const WRITE_STALL: Duration = Duration::from_secs(60);
 pub const BEHIND_TIME: Duration = Duration::from_secs(30 * 60);
 
 /// Bytes after a request that are read before its answer is whole, so that its caller's leaving
-/// shows; beyond them it does not until something is written.
+/// shows; beyond them it does not until something is written. The rest of one read is kept besides.
 pub const READ_AHEAD: usize = 16 * 1024;
 
 /// After our side of a connection is closed the caller's bytes are taken until it is silent for this long…

@@ -50,7 +50,7 @@ pub(crate) async fn serve(caller: Arc<Caller>, request: Request<Incoming>) -> Re
         answer(&caller, id, &parts, incoming, &record, &mut slot).await
     };
     let reply = outcome.unwrap_or_else(|(dialect, refusal)| refused(dialect, &refusal));
-    let mut response = Response::new(AnswerBody::Whole(Bytes::new()));
+    let mut response = Response::new(AnswerBody::Whole(Bytes::new(), None));
     *response.status_mut() = reply.status;
     *response.headers_mut() = reply.headers;
     let own_id = parts.headers.get("x-request-id").and_then(|value| value.to_str().ok());
@@ -74,7 +74,7 @@ pub(crate) async fn serve(caller: Arc<Caller>, request: Request<Incoming>) -> Re
         (ReplyBody::Whole(bytes), _) => {
             record.first_byte();
             record.whole = true;
-            *response.body_mut() = AnswerBody::Whole(bytes);
+            *response.body_mut() = AnswerBody::Whole(bytes, Some(busy));
         }
     }
     Ok(response)

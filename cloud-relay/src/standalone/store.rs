@@ -147,7 +147,7 @@ fn explain(path: &Path, error: &rusqlite::Error) -> StoreError {
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => StoreError::Full(path),
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Corrupt { path, detail },
-        Some(ErrorCode::CannotOpen) if !path.exists() => StoreError::Missing(path),
+        Some(ErrorCode::CannotOpen) if matches!(path.try_exists(), Ok(false)) => StoreError::Missing(path),
         Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => StoreError::Denied(path),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Locked(path),
         Some(_) => StoreError::Other { path, detail },

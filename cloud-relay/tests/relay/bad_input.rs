@@ -232,9 +232,9 @@ async fn a_hundred_megabytes_are_refused_without_reading_them() {
 
 #[tokio::test]
 async fn a_caller_that_reads_only_after_its_whole_upload_still_gets_the_refusal() {
-    let relay = Relay::start();
+    let relay = Relay::with(false, "[limits]\nbody-mib = 1");
     let key = relay.key(&[]).await;
-    let answer = relay.post("/api/chat", &key, &" ".repeat(40 << 20)).await;
+    let answer = relay.post("/api/chat", &key, &" ".repeat(8 << 20)).await;
     assert_eq!((answer.status, answer.header("x-causeway-reason")), (413, "too_large"), "{answer:?}");
 }
 

@@ -325,6 +325,10 @@ async fn wind_down(stack: &mut Stack, ends: &mut Ends) -> bool {
             process.kill().await;
         }
     }
+    // What was said last may still be on its way through a pipe.
+    for process in &mut stack.processes {
+        let _ = process.last_words().await;
+    }
     while let Ok((role, from, line)) = stack.lines.try_recv() {
         requests::print(role, from, &line);
     }

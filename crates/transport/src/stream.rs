@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use causeway_wire::{Failure, Head, Open, Outcome, SendRefused, StreamId};
 
-use crate::shared::{Shared, Terminal};
+use crate::shared::{Shared, Slot, Terminal};
 
 /// A request that arrived at the edge.
 #[derive(Debug)]
@@ -101,6 +101,28 @@ impl RequestStream {
     /// The next thing received; see [`Self::poll_recv`]. Safe to drop and call again.
     pub async fn recv(&mut self) -> Received {
         poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    /// Edge: waits for the end of the stream (`Cancelled` or `Failed`) and takes nothing of what
+    /// comes before it. Safe to drop and call again.
+    pub async fn over(&mut self) -> Received {
+        poll_fn(|cx| {
+            let Some(shared) = &self.shared else { return Poll::Pending };
+            shared.with(|core, _| match core.slots.get_mut(&self.id) {
+                Some(Slot { terminal: Some(Terminal::Cancelled(reason)), .. }) => {
+                    Poll::Ready(Received::Cancelled(reason.clone()))
+                }
+                Some(Slot { terminal: Some(Terminal::Failed(failure)), .. }) => {
+                    Poll::Ready(Received::Failed(failure.clone()))
+                }
+                Some(slot) => {
+                    slot.receiver = Some(cx.waker().clone());
+                    Poll::Pending
+                }
+                None => Poll::Pending,
+            })
+        })
+        .await
     }
 
     /// Edge: status and headers, once, before any body.

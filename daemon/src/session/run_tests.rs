@@ -47,6 +47,10 @@ impl Caller for FakeCaller {
         }
     }
 
+    async fn over(&mut self) -> Received {
+        std::future::pending().await
+    }
+
     fn send_head(&mut self, head: Head) {
         self.note(Sent::Head(head));
     }

@@ -226,7 +226,7 @@ impl Link {
                 return;
             }
             State::Dialing | State::Greeting => return self.attempt_failed(now, id),
-            State::Live => self.loss_noted(now, id, proven),
+            State::Live => self.loss_noted(now, proven),
             State::Retiring { .. } => {}
         }
         self.evacuate(now, id, true);

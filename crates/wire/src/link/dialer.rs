@@ -96,6 +96,7 @@ impl Dialer {
 
     /// The relay said when to come.
     pub(super) fn come_at(&mut self, at: Instant) {
+        let at = self.stated.map_or(at, |stated| stated.max(at));
         self.stated = Some(at);
         self.earliest = at;
     }

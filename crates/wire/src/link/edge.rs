@@ -50,6 +50,9 @@ impl EdgeEnd {
 
     pub(super) fn dial_at_once(&mut self, now: Instant) {
         self.superseded_until = None;
+        for (at, _) in &mut self.replacements {
+            *at = now.min(*at);
+        }
         self.dialer.come_now(now);
     }
 
@@ -95,8 +98,10 @@ impl Link {
             () => edge.wanted,
         };
         let earliest = edge.dialer.earliest();
-        let missing = wanted.saturating_sub(have);
-        edge.replacements.retain(|(_, old)| current(old));
+        // One that was told when to come instead keeps that time also if it is lost before.
+        edge.replacements.retain(|(at, old)| current(old) || (*at > now && !conns.contains_key(old)));
+        let spoken_for = edge.replacements.iter().filter(|(_, old)| !current(old)).count();
+        let missing = wanted.min(edge.wanted.saturating_sub(spoken_for)).saturating_sub(have);
         let (due, later): (Vec<_>, Vec<_>) =
             edge.replacements.iter().copied().partition(|(at, _)| (*at).max(earliest) <= now);
         edge.replacements = later;
@@ -183,14 +188,10 @@ impl Link {
     }
 
     /// A welcomed connection was lost.
-    pub(super) fn loss_noted(&mut self, now: Instant, id: ConnId, proven: bool) {
+    pub(super) fn loss_noted(&mut self, now: Instant, proven: bool) {
         let End::Edge(edge) = &mut self.end else {
             return;
         };
-        // Its goaway said when to come instead; that it is gone by now does not change that.
-        if let Some((at, _)) = edge.replacements.iter().find(|(at, old)| *old == id && *at > now) {
-            edge.dialer.come_at(*at);
-        }
         if edge.dialer.lost(now, proven, &mut self.rng) {
             let fault = "more than 10 connections were lost within a minute: dialling once a second";
             self.events.push_back(Event::Fault(fault.to_owned()));

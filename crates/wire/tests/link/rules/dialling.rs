@@ -99,6 +99,41 @@ fn a_loss_does_not_bring_a_goaway_range_forward() {
 }
 
 #[test]
+fn a_connection_that_was_told_to_come_later_does_not_hold_back_another() {
+    let mut hand = Hand::edge();
+    let told = hand.connect();
+    let welcome = Frame::Welcome(hand.welcome(2));
+    hand.message(told, &welcome);
+    let other = hand.connect();
+    hand.message(other, &welcome);
+    let range = Some((600_000, 600_000));
+    let scope = Scope::Connection;
+    hand.message(told, &Frame::Goaway { scope, reason: "deploy".to_owned(), reconnect_in_ms: range });
+    hand.closed(told);
+    assert!(hand.dials.is_empty(), "it comes when it was told");
+    hand.closed(other);
+    assert!(wait_for_dial(&mut hand) <= ms(500));
+    let next = hand.next_dial();
+    hand.take(next, Input::DialFailed(next, DialFailure::Unreachable));
+    assert!(wait_for_dial(&mut hand) <= ms(1_000), "nor does a failed try");
+}
+
+#[test]
+fn of_two_stated_times_the_later_one_counts() {
+    let mut hand = Hand::edge();
+    let conn = hand.connect();
+    let welcome = Frame::Welcome(hand.welcome(2));
+    hand.message(conn, &welcome);
+    let other = hand.next_dial();
+    hand.take(other, Input::DialFailed(other, DialFailure::RetryAfter(Duration::from_secs(40))));
+    let range = Some((5_000, 5_000));
+    let scope = Scope::Link;
+    hand.message(conn, &Frame::Goaway { scope, reason: "deploy".to_owned(), reconnect_in_ms: range });
+    hand.closed(conn);
+    assert_eq!(wait_for_dial(&mut hand), Duration::from_secs(40));
+}
+
+#[test]
 fn once_a_stated_time_has_passed_the_backoff_counts_again() {
     let mut hand = Hand::edge();
     let conn = hand.next_dial();
