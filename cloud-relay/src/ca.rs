@@ -217,6 +217,29 @@ pub fn edge_name(certificate: &CertificateDer<'_>) -> Option<String> {
     edges.next().is_none().then(|| name.to_owned())
 }
 
+/// Whether the first certificate of a PEM text is for this DNS name or IP address.
+pub(crate) fn is_for(chain_pem: &str, name: &str) -> bool {
+    let Ok(certificate) = CertificateDer::from_pem_slice(chain_pem.as_bytes()) else {
+        return false;
+    };
+    let Ok((_, parsed)) = X509Certificate::from_der(&certificate) else {
+        return false;
+    };
+    let Ok(Some(names)) = parsed.subject_alternative_name() else {
+        return false;
+    };
+    let wanted = match name.parse::<IpAddr>() {
+        Ok(IpAddr::V4(address)) => Some(address.octets().to_vec()),
+        Ok(IpAddr::V6(address)) => Some(address.octets().to_vec()),
+        Err(_) => None,
+    };
+    names.value.general_names.iter().any(|own| match (own, &wanted) {
+        (GeneralName::DNSName(own), None) => own.eq_ignore_ascii_case(name),
+        (GeneralName::IPAddress(own), Some(wanted)) => own == wanted,
+        (_, _) => false,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -230,6 +253,11 @@ mod tests {
         let server = ca.sign_server(&["relay.example.com", "127.0.0.1"]).unwrap();
         let der = CertificateDer::from_pem_slice(server.chain_pem.as_bytes()).unwrap();
         assert_eq!(edge_name(&der), None);
+        for (name, expected) in
+            [("Relay.example.com", true), ("127.0.0.1", true), ("example.com", false), ("127.0.0.2", false)]
+        {
+            assert_eq!(is_for(&server.chain_pem, name), expected, "{name}");
+        }
         for name in ["", "GPU", "a/b", "a b", "a\nb", &"a".repeat(65)] {
             assert!(ca.sign_edge(name).is_err(), "{name:?}");
         }

@@ -1,11 +1,13 @@
 //! `init`: everything a new relay needs, in one directory.
 //!
 //! Invariant: nothing that is there is written over. What an `init` that was interrupted left out
-//! is made by the next one; a renewed certificate leaves the old one beside it.
+//! is made by the next one, of two files that belong together both; a file that was replaced lies
+//! beside the new one. Where CA and store are is the configuration's word, once there is one.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use rustls_pki_types::ServerName;
 
 use crate::ca::{self, Ca};
 use crate::standalone::config::Config;
@@ -20,41 +22,120 @@ struct Layout {
     server_key: PathBuf,
     store: PathBuf,
     config: PathBuf,
+    /// What the configuration says, if it is there.
+    configured: Option<Config>,
+}
+
+/// What is there of two files that belong together.
+enum Pair {
+    Both,
+    One { there: PathBuf, missing: PathBuf },
+    Neither,
+}
+
+/// What is there.
+struct Found {
+    ca: Pair,
+    server: Pair,
+    store: bool,
+    config: bool,
 }
 
 impl Layout {
-    fn new(directory: &Path) -> Self {
-        Self {
+    fn new(directory: &Path) -> anyhow::Result<Self> {
+        let config = directory.join("causeway-relay.toml");
+        let configured = if exists(&config)? {
+            let parsed = Config::parse(&files::read(&config)?, directory);
+            Some(parsed.map_err(|faults| anyhow::anyhow!("{}: {faults}\nNothing was changed", config.display()))?)
+        } else {
+            None
+        };
+        let place = |configured: Option<&PathBuf>, file| configured.cloned().unwrap_or_else(|| directory.join(file));
+        Ok(Self {
             directory: directory.to_owned(),
-            ca: directory.join("ca"),
+            ca: place(configured.as_ref().map(|config| &config.ca), "ca"),
             server: directory.join("server.pem"),
             server_key: directory.join("server.key"),
-            store: directory.join("causeway-relay.db"),
-            config: directory.join("causeway-relay.toml"),
-        }
+            store: place(configured.as_ref().map(|config| &config.store), "causeway-relay.db"),
+            config,
+            configured,
+        })
     }
 
-    /// Whether the authority and the server's certificate are there.
+    /// What of it is there.
     ///
     /// # Errors
     ///
     /// What is there cannot be completed without losing something.
-    fn check(&self) -> anyhow::Result<(bool, bool)> {
-        let has_ca = pair(
-            &self.ca.join(ca::CERT_FILE),
-            &self.ca.join(ca::KEY_FILE),
-            "restore it from a backup; if no edge ever used this authority, move the file away and run `init` again",
-        )?;
-        let has_server = pair(&self.server, &self.server_key, "`init --renew-certificates` makes both anew")?;
-        if !has_ca && self.store.exists() {
-            bail!(
-                "{} is there and the certificate authority in {} is not: restore it from a backup, for edges trust it \
-                 alone; to begin anew, move the store away or use another directory. Nothing was changed",
-                self.store.display(),
-                self.ca.display(),
-            );
+    fn look(&self) -> anyhow::Result<Found> {
+        let ca_key = self.ca.join(ca::KEY_FILE);
+        let found = Found {
+            ca: pair(&ca_key, &self.ca.join(ca::CERT_FILE))?,
+            server: pair(&self.server_key, &self.server)?,
+            store: exists(&self.store)?,
+            config: self.configured.is_some(),
+        };
+        let used = [(found.store, &self.store), (found.config, &self.config)];
+        let used = used.into_iter().find_map(|(there, path)| there.then_some(path));
+        let (there, missing) = match (&found.ca, used) {
+            // A key alone, and nothing that was made after it: nobody has seen its certificate.
+            (Pair::One { there, .. }, None) if *there == ca_key => return Ok(found),
+            (Pair::Both, _) | (Pair::Neither, None) => return Ok(found),
+            (Pair::One { there, missing }, _) => (there, missing),
+            (Pair::Neither, Some(used)) => (used, &self.ca),
+        };
+        bail!(
+            "{} is there and {} of the certificate authority is not: restore it from a backup, for edges trust it \
+             alone, or correct [ca] directory if it is elsewhere; to begin anew, use another directory. Nothing was \
+             changed",
+            there.display(),
+            missing.display(),
+        );
+    }
+
+    /// Refuses a name that what is there does not have.
+    fn check_name(&self, found: &Found, name: &str) -> anyhow::Result<()> {
+        let directory = self.directory.display();
+        match (&self.configured, &found.server) {
+            (Some(config), _) if config.name != name => bail!(
+                "{} says that this relay's name is `{own}`, not `{name}`: give --name {own}; to change the name, change \
+                 edges.name there and run `init --dir {directory} --renew-certificates`; another relay needs another \
+                 directory. Nothing was changed",
+                self.config.display(),
+                own = config.name,
+            ),
+            (None, Pair::Both) if !ca::is_for(&files::read(&self.server)?, name) => bail!(
+                "{} is no certificate for `{name}`: give the name that it is for, run `init --dir {directory} \
+                 --renew-certificates --name {name}` first, or move it and {} away. Nothing was changed",
+                self.server.display(),
+                self.server_key.display(),
+            ),
+            (Some(_), _) | (None, Pair::Both | Pair::One { .. } | Pair::Neither) => Ok(()),
         }
-        Ok((has_ca, has_server))
+    }
+
+    /// Makes what is missing.
+    fn complete(&self, found: &Found, name: &str) -> anyhow::Result<()> {
+        let ca = match found.ca {
+            Pair::Both => Ca::load(&self.ca).with_context(|| self.ca.display().to_string())?,
+            Pair::One { .. } | Pair::Neither => Ca::create(name)?,
+        };
+        // Signed before the first file is written, so that one that cannot be signed leaves nothing.
+        let server = ca.sign_server(&[name])?;
+        if found.ca.make_room()? {
+            ca.save(&self.ca)?;
+        }
+        if found.server.make_room()? {
+            files::write_new(&self.server_key, &server.key_pem)?;
+            files::write_new(&self.server, &server.chain_pem)?;
+        }
+        if !found.store {
+            Store::create(&self.store)?;
+        }
+        if !found.config {
+            files::write_new(&self.config, &config(&self.directory, name))?;
+        }
+        Ok(())
     }
 
     fn next(&self) -> String {
@@ -65,19 +146,51 @@ impl Layout {
     }
 }
 
+impl Pair {
+    fn whole(&self) -> bool {
+        matches!(self, Self::Both)
+    }
+
+    /// Whether both are to be made; one that is there alone is put aside.
+    fn make_room(&self) -> anyhow::Result<bool> {
+        if let Self::One { there, .. } = self {
+            files::put_aside(there)?;
+        }
+        Ok(!self.whole())
+    }
+
+    /// What [`Self::make_room`] did, for people.
+    fn aside(&self) -> String {
+        match self {
+            Self::One { there, missing } => {
+                let (there, missing) = (there.display(), missing.display());
+                format!("put {there} aside as {there}.old, for {missing} was not there\n")
+            }
+            Self::Both | Self::Neither => String::new(),
+        }
+    }
+}
+
 /// Makes CA, server certificate, store and a commented configuration, or what is missing of them.
 ///
 /// # Errors
 ///
-/// All of it is there, a part is there that cannot be completed without losing something, a file
-/// cannot be written, or a name that no certificate can carry.
+/// All of it is there, or has another name, a part is there that cannot be completed without losing
+/// something, a file cannot be written, or a name that no certificate can carry.
 pub(crate) fn init(directory: &Path, name: &str) -> anyhow::Result<String> {
+    check_server_name(name)?;
     files::make_directory(directory)?;
-    let layout = Layout::new(&directory.canonicalize()?);
-    let (has_ca, has_server) = layout.check()?;
-    let (has_store, has_config) = (layout.store.exists(), layout.config.exists());
-    let parts =
-        [(&layout.ca, has_ca), (&layout.server, has_server), (&layout.store, has_store), (&layout.config, has_config)];
+    let directory = directory.canonicalize().with_context(|| directory.display().to_string())?;
+    let _alone = alone_in(&directory)?;
+    let layout = Layout::new(&directory)?;
+    let found = layout.look()?;
+    layout.check_name(&found, name)?;
+    let parts = [
+        (&layout.ca, found.ca.whole()),
+        (&layout.server, found.server.whole()),
+        (&layout.store, found.store),
+        (&layout.config, found.config),
+    ];
     let list = |wanted: bool| {
         let paths = parts.iter().filter(|(_, there)| *there == wanted);
         paths.map(|(path, _)| path.display().to_string()).collect::<Vec<_>>().join(", ")
@@ -91,26 +204,10 @@ pub(crate) fn init(directory: &Path, name: &str) -> anyhow::Result<String> {
             layout.directory.display(),
         );
     }
-    let ca = if has_ca {
-        Ca::load(&layout.ca).with_context(|| layout.ca.display().to_string())?
-    } else {
-        let ca = Ca::create(name)?;
-        ca.save(&layout.ca)?;
-        ca
-    };
-    if !has_server {
-        let server = ca.sign_server(&[name])?;
-        files::write_new(&layout.server_key, &server.key_pem)?;
-        files::write_new(&layout.server, &server.chain_pem)?;
-    }
-    if !has_store {
-        Store::create(&layout.store)?;
-    }
-    if !has_config {
-        files::write_new(&layout.config, &config(&layout.directory, name))?;
-    }
+    layout.complete(&found, name)?;
     let kept = if kept.is_empty() { kept } else { format!("kept {kept}\n") };
-    Ok(format!("{kept}made {made}\n{}", layout.next()))
+    let aside = [&found.ca, &found.server].map(Pair::aside).concat();
+    Ok(format!("{kept}{aside}made {made}\n{}", layout.next()))
 }
 
 /// Signs a new certificate for the callers' port; CA, store and configuration stay. The name is the
@@ -120,16 +217,19 @@ pub(crate) fn init(directory: &Path, name: &str) -> anyhow::Result<String> {
 ///
 /// The port's certificate is not one that `init` made, there is no CA, or a file cannot be written.
 pub(crate) fn renew(directory: &Path, name: Option<&str>) -> anyhow::Result<String> {
+    name.map_or(Ok(()), check_server_name)?;
     let directory = directory.canonicalize().with_context(|| directory.display().to_string())?;
-    let layout = Layout::new(&directory);
-    let name = match (name, configured(&layout)?) {
-        (Some(name), _) => name.to_owned(),
-        (None, Some(config)) => config.name,
+    let _alone = alone_in(&directory)?;
+    let layout = Layout::new(&directory)?;
+    check_ours(&layout)?;
+    let name = match (name, &layout.configured) {
+        (Some(name), _) => name,
+        (None, Some(config)) => &config.name,
         (None, None) => bail!("{} is not there; say the relay's name with --name", layout.config.display()),
     };
     let ca = Ca::load(&layout.ca)
         .with_context(|| format!("the authority in {} must sign it; restore it from a backup", layout.ca.display()))?;
-    let server = ca.sign_server(&[&name])?;
+    let server = ca.sign_server(&[name])?;
     // A running relay that sees one new file and one old keeps what it has, and looks again.
     files::replace(&layout.server_key, &server.key_pem)?;
     files::replace(&layout.server, &server.chain_pem)?;
@@ -140,16 +240,27 @@ pub(crate) fn renew(directory: &Path, name: Option<&str>) -> anyhow::Result<Stri
     ))
 }
 
-/// The configuration, if it is there and its callers' certificate is `init`'s.
-fn configured(layout: &Layout) -> anyhow::Result<Option<Config>> {
-    if !layout.config.exists() {
-        return Ok(None);
+/// Holds the directory until it is dropped: what another `init` is just making would look like what
+/// an interrupted one left.
+fn alone_in(directory: &Path) -> anyhow::Result<std::fs::File> {
+    let file = std::fs::File::open(directory).with_context(|| directory.display().to_string())?;
+    match file.try_lock() {
+        Err(std::fs::TryLockError::WouldBlock) => {
+            bail!("another `init` is at work in {}; wait for its end. Nothing was changed", directory.display())
+        }
+        // Some file systems cannot lock a directory; there the operator must see to it.
+        Ok(()) | Err(std::fs::TryLockError::Error(_)) => Ok(file),
     }
-    let parsed = Config::parse(&files::read(&layout.config)?, &layout.directory);
-    let config = parsed.map_err(|faults| anyhow::anyhow!("{}: {faults}", layout.config.display()))?;
+}
+
+/// Refuses a configuration whose callers' certificate is not `init`'s.
+fn check_ours(layout: &Layout) -> anyhow::Result<()> {
+    let Some(config) = &layout.configured else {
+        return Ok(());
+    };
     let ours = (layout.server.clone(), layout.server_key.clone());
     match &config.tls {
-        Some(tls) if *tls == ours => Ok(Some(config)),
+        Some(tls) if *tls == ours => Ok(()),
         Some((cert, _)) => bail!(
             "callers.tls-cert is {}, which `init` did not make; renew it where it came from. Nothing was changed",
             cert.display()
@@ -158,15 +269,30 @@ fn configured(layout: &Layout) -> anyhow::Result<Option<Config>> {
     }
 }
 
-/// Whether both of two files that belong together are there, or neither.
-fn pair(first: &Path, second: &Path, cure: &str) -> anyhow::Result<bool> {
-    let (there, missing) = match (first.exists(), second.exists()) {
-        (true, true) => return Ok(true),
-        (false, false) => return Ok(false),
-        (true, false) => (first, second),
-        (false, true) => (second, first),
-    };
-    bail!("{} is there and {} is not: {cure}. Nothing was changed", there.display(), missing.display())
+/// Refuses what no client could ask for.
+fn check_server_name(name: &str) -> anyhow::Result<()> {
+    if ServerName::try_from(name).is_err() {
+        bail!("--name `{name}`: expected a DNS name (xn--... for other letters) or an IP address. Nothing was changed");
+    }
+    Ok(())
+}
+
+/// What is there of two files that belong together.
+fn pair(first: &Path, second: &Path) -> anyhow::Result<Pair> {
+    let one = |there: &Path, missing: &Path| Pair::One { there: there.to_owned(), missing: missing.to_owned() };
+    Ok(match (exists(first)?, exists(second)?) {
+        (true, true) => Pair::Both,
+        (false, false) => Pair::Neither,
+        (true, false) => one(first, second),
+        (false, true) => one(second, first),
+    })
+}
+
+/// Whether it is there: one that this user may not look at is not missing.
+fn exists(path: &Path) -> anyhow::Result<bool> {
+    path.try_exists().with_context(|| {
+        format!("{} cannot be looked at; run `init` as its owner. Nothing was changed", path.display())
+    })
 }
 
 fn config(directory: &Path, name: &str) -> String {
