@@ -1,9 +1,14 @@
-//! What several files' tests begin with: a request as the relay opens it, a daemon's shared state.
+//! What several files' tests begin with: a request as the relay opens it, a caller, a daemon's
+//! shared state.
 
 use std::sync::Arc;
 
-use causeway_wire::{Backend, InstanceId, Open, Policy};
+use bytes::Bytes;
+use causeway_transport::Received;
+use causeway_wire::{Failure, Head, InstanceId, Open, Outcome, Policy, SendRefused};
+use tokio::sync::mpsc;
 
+use crate::caller::Caller;
 use crate::catalog::Catalog;
 use crate::config::{Ollama as Settings, OllamaUrl};
 use crate::metrics::Metrics;
@@ -20,13 +25,7 @@ pub(crate) fn open(method: &str, path: &str, model: Option<&str>) -> Open {
         headers: Vec::new(),
         model: model.map(str::to_owned),
         stream: None,
-        policy: Policy {
-            allow: vec![Backend::Local],
-            batch: false,
-            deadline_ms: None,
-            hard: false,
-            spend_max_usd: 0.0,
-        },
+        policy: Policy::local(),
         key: "k1".to_owned(),
         traceparent: None,
         reply: None,
@@ -38,4 +37,85 @@ pub(crate) fn work(url: OllamaUrl) -> Arc<Work> {
     let settings = Settings { url, parallel: 1, models: vec!["*".to_owned()], overrides: Vec::new() };
     let ollama = Ollama::new(&settings.url).unwrap();
     Arc::new(Work::new(ollama, settings, Catalog::default(), Observer::new(Metrics::new().unwrap())))
+}
+
+/// What was done to a [`FakeCaller`].
+#[derive(Debug)]
+pub(crate) enum Sent {
+    Head(Head),
+    Body(Bytes),
+    End(Option<Outcome>),
+    Fail(Failure),
+}
+
+/// What a [`FakeCaller`] does once it has handed in what it was given.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Then {
+    Stays,
+    /// It has left before that.
+    HasLeft,
+    /// As a fault in a session would.
+    Panics,
+}
+
+/// A caller made of channels.
+pub(crate) struct FakeCaller {
+    pub(crate) received: mpsc::Receiver<Received>,
+    pub(crate) sent: mpsc::Sender<Sent>,
+    pub(crate) then: Then,
+}
+
+impl FakeCaller {
+    fn note(&self, sent: Sent) {
+        self.sent.try_send(sent).unwrap();
+    }
+}
+
+impl Caller for FakeCaller {
+    async fn recv(&mut self) -> Received {
+        match self.received.recv().await {
+            Some(received) => received,
+            None if self.then == Then::Panics => panic!("as a test wants it"),
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn over(&mut self) -> Received {
+        match self.then {
+            Then::HasLeft => Received::Cancelled("caller left".to_owned()),
+            Then::Stays | Then::Panics => std::future::pending().await,
+        }
+    }
+
+    fn send_head(&mut self, head: Head) {
+        self.note(Sent::Head(head));
+    }
+
+    fn send_head_with(&mut self, head: Head, body: Bytes) -> Result<(), SendRefused> {
+        self.send_head(head);
+        self.send_now(body)
+    }
+
+    fn send_whole(&mut self, head: Head, body: Bytes, outcome: Outcome) -> Result<(), SendRefused> {
+        self.send_head_with(head, body)?;
+        self.finish(Some(outcome));
+        Ok(())
+    }
+
+    fn send_now(&mut self, body: Bytes) -> Result<(), SendRefused> {
+        self.note(Sent::Body(body));
+        Ok(())
+    }
+
+    async fn send(&mut self, body: Bytes) -> Result<(), SendRefused> {
+        self.sent.send(Sent::Body(body)).await.map_err(|_| SendRefused::Ended)
+    }
+
+    fn finish(&mut self, outcome: Option<Outcome>) {
+        self.note(Sent::End(outcome));
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        self.note(Sent::Fail(failure));
+    }
 }

@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::catalog;
 use crate::config::OllamaUrl;
-use crate::fixtures::{self, work};
+use crate::fixtures::{self, FakeCaller, Sent, Then, work};
 use crate::observe::Record;
 
 /// Generous: only a hang takes this long.
@@ -15,77 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 const CHAT: &str = "/api/chat";
 
-/// What came out of the caller's end.
-#[derive(Debug)]
-enum Sent {
-    Head(u16),
-    Body(Bytes),
-    End,
-    Fail(Failure),
-}
-
-/// A caller that hands in a whole request; then it stays, or panics as a fault in a session would.
-struct FakeCaller {
-    request: Vec<Received>,
-    panics: bool,
-    leaves: bool,
-    sent: mpsc::Sender<Sent>,
-}
-
-impl FakeCaller {
-    fn note(&self, sent: Sent) {
-        self.sent.try_send(sent).unwrap();
-    }
-}
-
-impl Caller for FakeCaller {
-    async fn recv(&mut self) -> Received {
-        match self.request.pop() {
-            Some(received) => received,
-            None if self.panics => panic!("as a test wants it"),
-            None => std::future::pending().await,
-        }
-    }
-
-    async fn over(&mut self) -> Received {
-        match self.leaves {
-            true => Received::Cancelled("caller left".to_owned()),
-            false => std::future::pending().await,
-        }
-    }
-
-    fn send_head(&mut self, head: Head) {
-        self.note(Sent::Head(head.status));
-    }
-
-    fn send_head_with(&mut self, head: Head, body: Bytes) -> Result<(), SendRefused> {
-        self.send_head(head);
-        self.send_now(body)
-    }
-
-    fn send_whole(&mut self, head: Head, body: Bytes, outcome: Outcome) -> Result<(), SendRefused> {
-        self.send_head_with(head, body)?;
-        self.finish(Some(outcome));
-        Ok(())
-    }
-
-    fn send_now(&mut self, body: Bytes) -> Result<(), SendRefused> {
-        self.note(Sent::Body(body));
-        Ok(())
-    }
-
-    async fn send(&mut self, body: Bytes) -> Result<(), SendRefused> {
-        self.send_now(body)
-    }
-
-    fn finish(&mut self, _: Option<Outcome>) {
-        self.note(Sent::End);
-    }
-
-    fn fail(&mut self, failure: Failure) {
-        self.note(Sent::Fail(failure));
-    }
-}
+const BODY: &[u8] = b"{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}";
 
 fn nowhere() -> OllamaUrl {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -108,24 +38,26 @@ fn open(path: &str, model: &str) -> Box<Open> {
     Box::new(fixtures::open("POST", path, Some(model)))
 }
 
-fn caller(panics: bool) -> (FakeCaller, mpsc::Receiver<Sent>) {
+/// A caller with a whole request, and what is done to it.
+fn caller(then: Then) -> (FakeCaller, mpsc::Receiver<Sent>) {
+    let (request, received) = mpsc::channel(2);
+    request.try_send(Received::Data(Bytes::from_static(BODY))).unwrap();
+    request.try_send(Received::End(None)).unwrap();
     let (sent, seen) = mpsc::channel(1_000);
-    let body = Bytes::from_static(b"{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}");
-    // The last is received first.
-    (FakeCaller { request: vec![Received::End(None), Received::Data(body)], panics, leaves: false, sent }, seen)
+    (FakeCaller { received, sent, then }, seen)
 }
 
 /// Status, body and failure of a request that runs to its end.
 async fn answer(work: &Arc<Work>, open: Box<Open>) -> (Option<u16>, String, Option<Failure>) {
-    let (caller, mut seen) = caller(false);
+    let (caller, mut seen) = caller(Then::Stays);
     timeout(PATIENCE, run(Arc::clone(work), open, "01ID".to_owned(), caller)).await.unwrap();
     let (mut status, mut body, mut failure) = (None, Vec::new(), None);
     while let Some(sent) = seen.recv().await {
         match sent {
-            Sent::Head(sent) => status = Some(sent),
+            Sent::Head(head) => status = Some(head.status),
             Sent::Body(bytes) => body.extend_from_slice(&bytes),
             Sent::Fail(sent) => failure = Some(sent),
-            Sent::End => {}
+            Sent::End(_) => {}
         }
     }
     (status, String::from_utf8(body).unwrap(), failure)
@@ -234,8 +166,7 @@ async fn a_catalog_that_does_not_come_is_not_waited_for_beyond_the_callers_deadl
 async fn a_caller_who_leaves_while_the_catalog_is_awaited_is_let_go_at_once() {
     // Nobody polls: the catalog never comes.
     let work = work(nowhere());
-    let (caller, mut seen) = caller(false);
-    let leaving = FakeCaller { leaves: true, ..caller };
+    let (leaving, mut seen) = caller(Then::HasLeft);
     timeout(PATIENCE, run(Arc::clone(&work), open(CHAT, "fresh"), "01ID".to_owned(), leaving)).await.unwrap();
     let Some(Sent::Fail(failure)) = seen.recv().await else { panic!() };
     assert_eq!(failure.code, Code::Cancelled);
@@ -245,7 +176,7 @@ async fn a_caller_who_leaves_while_the_catalog_is_awaited_is_let_go_at_once() {
 #[tokio::test]
 async fn a_request_cut_off_before_it_began_is_told_and_accounted() {
     let work = work(nowhere());
-    let (caller, mut seen) = caller(false);
+    let (caller, mut seen) = caller(Then::Stays);
     drop(run(Arc::clone(&work), open(CHAT, "fresh"), "01ID".to_owned(), caller));
     let Some(Sent::Fail(failure)) = seen.recv().await else { panic!() };
     assert_eq!(failure.code, Code::Draining);
@@ -256,7 +187,7 @@ async fn a_request_cut_off_before_it_began_is_told_and_accounted() {
 async fn a_request_that_panics_fails_its_stream_and_is_accounted_once() {
     let (_standin, work) = standin(&[Model::named("m").paced(1_000, Duration::ZERO, Duration::from_millis(1))]).await;
     let poll = poll(&work);
-    let (caller, mut seen) = caller(true);
+    let (caller, mut seen) = caller(Then::Panics);
     let ended = tokio::spawn(run(Arc::clone(&work), open("/v1/messages", "m"), "01ID".to_owned(), caller)).await;
     assert!(ended.unwrap_err().is_panic());
     let Some(Sent::Fail(failure)) = seen.recv().await else { panic!("the stream did not fail") };
@@ -270,9 +201,9 @@ async fn a_request_that_panics_fails_its_stream_and_is_accounted_once() {
 async fn a_request_cut_off_midway_fails_its_stream_and_is_accounted_once() {
     let (_standin, work) = standin(&[Model::named("m").paced(100_000, Duration::ZERO, Duration::from_millis(5))]).await;
     let poll = poll(&work);
-    let (caller, mut seen) = caller(false);
+    let (caller, mut seen) = caller(Then::Stays);
     let task = tokio::spawn(run(Arc::clone(&work), open(CHAT, "m"), "01ID".to_owned(), caller));
-    assert!(matches!(timeout(PATIENCE, seen.recv()).await.unwrap(), Some(Sent::Head(200))));
+    assert!(matches!(timeout(PATIENCE, seen.recv()).await.unwrap(), Some(Sent::Head(Head { status: 200, .. }))));
     task.abort();
     assert!(task.await.unwrap_err().is_cancelled());
     let mut last = None;

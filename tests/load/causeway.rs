@@ -18,6 +18,9 @@ pub(crate) const WORD: &str = "__quickstart";
 /// Longest start.
 const START: Duration = Duration::from_secs(60);
 
+/// How often it is looked for its ready file: another process tells nobody.
+const LOOK: Duration = Duration::from_millis(10);
+
 /// Slots a model has, in the stand-in and as the daemon is told: enough that nothing queues.
 pub(crate) const PARALLEL: usize = 512;
 
@@ -69,7 +72,7 @@ impl Causeway {
                 let _ = (child.kill(), child.wait());
                 bail!("quickstart is not ready after {} s:\n{}", START.as_secs(), said());
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::time::sleep(LOOK).await;
         };
         let addr = ready.url.strip_prefix("http://").context("url")?.parse()?;
         let target = Target { addr, key: Some(ready.api_key) };

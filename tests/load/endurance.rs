@@ -20,6 +20,18 @@ use crate::pair::free_port;
 use crate::proxy::Proxy;
 use crate::scenario::{FAST, LONG, prompt, streams};
 
+/// What a fresh stack does once, like reading the catalog, is over by then.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// Within the 5 s that a wave of streams takes.
+const AMID_STREAMS: Duration = Duration::from_secs(4);
+
+/// A long answer takes this long.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// Within a long answer, once all have begun.
+const AMID_ANSWERS: Duration = Duration::from_secs(2);
+
 /// A refused caller's pause.
 const AFTER_REFUSAL: Duration = Duration::from_millis(500);
 
@@ -42,15 +54,14 @@ pub(crate) struct Memory {
 pub(crate) async fn memory(standin: &Arc<Running>, count: usize, early: usize, late: usize) -> anyhow::Result<Memory> {
     progress("memory: idle, streams");
     let causeway = Causeway::start(standin.addr(), &[]).await?;
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    tokio::time::sleep(SETTLED).await;
     let rss = |causeway: &Causeway| anyhow::Ok((rss_mb(causeway.daemon_pid)?, rss_mb(causeway.relay_pid)?));
     let (daemon_idle, relay_idle) = rss(&causeway)?;
     let running = {
         let (standin, target) = (Arc::clone(standin), causeway.target.clone());
         tokio::spawn(async move { streams(&standin, &target, count).await })
     };
-    // The streams take 5 s.
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    tokio::time::sleep(AMID_STREAMS).await;
     let (daemon_streams, relay_streams) = rss(&causeway)?;
     running.await??;
     drop(causeway);
@@ -168,7 +179,7 @@ pub(crate) async fn resets(
         let target = causeway.target.clone();
         tasks.spawn(async move {
             // Spread over one answer's length, so that a reset meets answers of every age.
-            tokio::time::sleep(Duration::from_millis(10_000 * caller as u64 / callers.max(1) as u64)).await;
+            tokio::time::sleep(ANSWER * u32::try_from(caller).unwrap_or(0) / u32::try_from(callers).unwrap_or(1)).await;
             let mut found = Vec::new();
             while Instant::now() < until {
                 let outcome = one_long(&target).await;
@@ -242,7 +253,7 @@ pub(crate) async fn drain(standin: &Arc<Running>, count: usize) -> anyhow::Resul
             let target = causeway.target.clone();
             tasks.spawn(async move { one_long(&target).await.0 });
         }
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        tokio::time::sleep(AMID_ANSWERS).await;
         let pid = if name == "daemon" { causeway.daemon_pid } else { causeway.relay_pid };
         let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw).context("pid")?;
         rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;

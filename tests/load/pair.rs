@@ -20,6 +20,9 @@ const BINARY: &str = "/usr/sbin/haproxy";
 /// Longest start.
 const START: Duration = Duration::from_secs(10);
 
+/// How often a connection is tried until haproxy listens.
+const LOOK: Duration = Duration::from_millis(5);
+
 /// A running pair; dropping it ends both.
 pub(crate) struct Pair {
     pub(crate) target: Target,
@@ -96,7 +99,7 @@ async fn listening(addr: SocketAddr) -> anyhow::Result<()> {
         if begun.elapsed() > START {
             bail!("{addr} does not listen");
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::time::sleep(LOOK).await;
     }
     Ok(())
 }

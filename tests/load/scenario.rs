@@ -30,6 +30,9 @@ const CANCEL_AT: usize = 3;
 /// Longest wait for a cancel to be seen.
 const CANCEL_LIMIT: Duration = Duration::from_secs(5);
 
+/// How often the stand-in is asked for a cancel; the cancel's own time is the stand-in's note of it.
+const LOOK: Duration = Duration::from_millis(1);
+
 /// The stand-in, in this process, so that both ends read one clock.
 pub(crate) async fn stand_in() -> anyhow::Result<Arc<Running>> {
     let gap = Duration::from_millis(50);
@@ -172,7 +175,7 @@ pub(crate) async fn cancel(standin: &Running, target: &Target, count: usize) -> 
             if left.elapsed() > CANCEL_LIMIT {
                 bail!("a cancel was not seen within {} s", CANCEL_LIMIT.as_secs());
             }
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            tokio::time::sleep(LOOK).await;
         };
         found.push(ms(seen.saturating_duration_since(left)));
     }

@@ -83,10 +83,9 @@ impl Call {
 pub fn policy(asked: &Asked) -> Policy {
     Policy {
         allow: if asked.local_only { vec![Backend::Local] } else { vec![Backend::Local, Backend::Bedrock] },
-        batch: false,
         deadline_ms: asked.first_token.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
         hard: asked.first_token.is_some(),
-        spend_max_usd: 0.0,
+        ..Policy::local()
     }
 }
 

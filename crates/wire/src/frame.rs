@@ -44,6 +44,14 @@ pub struct Policy {
     pub spend_max_usd: f64,
 }
 
+impl Policy {
+    /// On the edge's own machine alone: interactive, without a deadline, and nothing may be spent.
+    #[must_use]
+    pub fn local() -> Self {
+        Self { allow: vec![Backend::Local], batch: false, deadline_ms: None, hard: false, spend_max_usd: 0.0 }
+    }
+}
+
 /// Header names and values as passed on, in order.
 pub type Headers = Vec<(String, String)>;
 

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::config::OllamaUrl;
+use crate::fixtures::{FakeCaller, Sent, Then};
 use crate::{fixtures, gate};
 
 /// Generous: only a hang takes this long.
@@ -18,71 +19,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 const CHUNK: &str = "{\"message\":{\"content\":\"hi\"},\"done\":false}\n";
 const LAST: &str = "{\"message\":{\"content\":\"\"},\"done\":true,\"prompt_eval_count\":4,\"eval_count\":1}\n";
-
-/// What the session did to the caller.
-#[derive(Debug)]
-enum Sent {
-    Head(Head),
-    Body(Bytes),
-    End(Option<Outcome>),
-    Fail(Failure),
-}
-
-struct FakeCaller {
-    received: mpsc::Receiver<Received>,
-    sent: mpsc::Sender<Sent>,
-}
-
-impl FakeCaller {
-    fn note(&self, sent: Sent) {
-        self.sent.try_send(sent).unwrap();
-    }
-}
-
-impl Caller for FakeCaller {
-    async fn recv(&mut self) -> Received {
-        match self.received.recv().await {
-            Some(received) => received,
-            None => std::future::pending().await,
-        }
-    }
-
-    async fn over(&mut self) -> Received {
-        std::future::pending().await
-    }
-
-    fn send_head(&mut self, head: Head) {
-        self.note(Sent::Head(head));
-    }
-
-    fn send_head_with(&mut self, head: Head, body: Bytes) -> Result<(), SendRefused> {
-        self.note(Sent::Head(head));
-        self.send_now(body)
-    }
-
-    fn send_whole(&mut self, head: Head, body: Bytes, outcome: Outcome) -> Result<(), SendRefused> {
-        self.send_head_with(head, body)?;
-        self.finish(Some(outcome));
-        Ok(())
-    }
-
-    fn send_now(&mut self, body: Bytes) -> Result<(), SendRefused> {
-        self.note(Sent::Body(body));
-        Ok(())
-    }
-
-    async fn send(&mut self, body: Bytes) -> Result<(), SendRefused> {
-        self.sent.send(Sent::Body(body)).await.map_err(|_| SendRefused::Ended)
-    }
-
-    fn finish(&mut self, outcome: Option<Outcome>) {
-        self.note(Sent::End(outcome));
-    }
-
-    fn fail(&mut self, failure: Failure) {
-        self.note(Sent::Fail(failure));
-    }
-}
 
 /// The test's end of one running session.
 struct Running {
@@ -131,7 +67,13 @@ fn start(address: SocketAddr, open: Open) -> Running {
     let plan = gate::judge(&open, &work.settings.models, |_| false).unwrap();
     let (caller, received) = mpsc::channel(64);
     let (sent, seen) = mpsc::channel(4_096);
-    let session = serve(Arc::clone(&work), Box::new(open), plan, "01ID".to_owned(), FakeCaller { received, sent });
+    let session = serve(
+        Arc::clone(&work),
+        Box::new(open),
+        plan,
+        "01ID".to_owned(),
+        FakeCaller { received, sent, then: Then::Stays },
+    );
     Running { work, caller, sent: seen, task: tokio::spawn(session) }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use causeway_standin::Running;
 use causeway_transport::{Hub, HubEvents, Received, RelayLink, RequestStream, tls};
-use causeway_wire::{Backend, Head, InstanceId, Limits, Load, ModelInfo, Open, Policy, RelayConfig, StreamId};
+use causeway_wire::{Head, InstanceId, Limits, Load, ModelInfo, Open, Policy, RelayConfig, StreamId};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType};
 pub(crate) use rustix::process::Signal;
 use rustix::process::{Pid, kill_process};
@@ -128,13 +128,7 @@ impl World {
             headers: Vec::new(),
             model: Some("standin:latest".to_owned()),
             stream: None,
-            policy: Policy {
-                allow: vec![Backend::Local],
-                batch: false,
-                deadline_ms: None,
-                hard: false,
-                spend_max_usd: 0.0,
-            },
+            policy: Policy::local(),
             key: "k".to_owned(),
             traceparent: None,
             reply: None,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use causeway_wire::limits::{EDGE_WINDOW, RELAY_WINDOW, STREAM_BUFFER};
 use causeway_wire::{
-    Backend, Code, ConnId, Failure, Frame, Gone, Head, InstanceId, Limits, Open, Outcome, Policy, SendRefused, Stream,
+    Code, ConnId, Failure, Frame, Gone, Head, InstanceId, Limits, Open, Outcome, Policy, SendRefused, Stream,
     StreamEvent, StreamId, Windows,
 };
 
@@ -29,13 +29,7 @@ fn open() -> Open {
         headers: Vec::new(),
         model: None,
         stream: None,
-        policy: Policy {
-            allow: vec![Backend::Local],
-            batch: false,
-            deadline_ms: None,
-            hard: false,
-            spend_max_usd: 0.0,
-        },
+        policy: Policy::local(),
         key: "k".to_owned(),
         traceparent: None,
         reply: None,
