@@ -5,6 +5,7 @@
 mod json;
 
 use json::JsonTail;
+use memchr::memchr;
 
 /// Bytes of a line's beginning that tell its kind: `data: ` is the longest.
 const PREFIX: usize = 6;
@@ -51,7 +52,7 @@ impl Tail {
             return;
         }
         let mut rest = bytes;
-        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+        while let Some(end) = memchr(b'\n', rest) {
             let (line, after) = rest.split_at(end);
             self.line.take_prefix(line);
             self.end_line();

@@ -21,9 +21,9 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use crate::gather::Gather;
 use crate::shared::{Conn, Shared, now};
 
-/// Read buffer of a WebSocket, bytes: taken at once per socket, so small for many idle edges
-/// (tungstenite's default is 128 KiB).
-const READ_BUFFER: usize = 8 * 1024;
+/// Read buffer of a WebSocket, bytes. It is zeroed at every read, a connection holds it for ever, and
+/// what TLS has deciphered waits in a buffer of its own: hence small (tungstenite's default is 128 KiB).
+const READ_BUFFER: usize = 2 * 1024;
 
 /// Written bytes gathered before they go to the socket, bytes: a turn's messages in few TLS records.
 const WRITE_BUFFER: usize = 32 * 1024;
