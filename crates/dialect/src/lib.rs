@@ -1,10 +1,16 @@
 //! What callers' dialects look like: routes, model names, the body's top level, errors. Pure.
 //!
 //! Both programs judge by the same functions, so that what the relay authorises is what the
-//! daemon runs. Absent: sockets, clocks, and (until the next step) the dialects' messages.
+//! daemon runs. One canonical request ([`chat`]) and one canonical answer ([`event`]): each dialect
+//! is a parser and an encoder of them, and no dialect knows a backend. Absent: sockets, clocks.
 
+pub mod chat;
+pub mod encode;
 pub mod envelope;
 pub mod error;
+pub mod event;
+pub mod image;
 pub mod model;
 pub mod route;
 mod tail;
+pub mod time;
