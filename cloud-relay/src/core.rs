@@ -2,6 +2,7 @@
 //! of them comes in as arguments, what is to be done goes out as values, so that another shell
 //! (API Gateway and Lambda) can use the same rules unchanged.
 
+pub mod account;
 pub mod auth;
 pub mod errors;
 pub mod exchange;
@@ -12,5 +13,7 @@ pub mod limits;
 pub mod merge;
 pub mod metadata;
 pub mod own;
+pub mod quota;
 pub mod readiness;
 pub mod routing;
+pub mod terms;

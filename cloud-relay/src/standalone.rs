@@ -6,6 +6,7 @@
 mod answer;
 mod app;
 mod body;
+mod books;
 mod callers;
 mod callers_tls;
 mod cli;

@@ -15,6 +15,7 @@ use subtle::ConstantTimeEq;
 
 use crate::core::errors::Refusal;
 use crate::core::limits::{FAILURE_BURST, FAILURE_REFILL, WATCHED_ADDRESSES};
+use crate::core::terms::Terms;
 
 /// Random bytes of a key's id and secret.
 pub const ID_BYTES: usize = 6;
@@ -37,6 +38,8 @@ pub struct Key {
     pub edges: Vec<String>,
     /// May see all edges.
     pub admin: bool,
+    /// How it may use them.
+    pub terms: Terms,
     /// Unix seconds.
     pub expires: Option<u64>,
     /// Unix seconds.
@@ -67,6 +70,7 @@ impl Key {
             models: models.iter().map(|model| (*model).to_owned()).collect(),
             edges: Vec::new(),
             admin: false,
+            terms: Terms::default(),
             expires: None,
             revoked: None,
             hash: [0; 32],

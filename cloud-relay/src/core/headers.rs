@@ -12,13 +12,20 @@ use crate::core::errors::Refusal;
 use crate::core::limits::{MAX_DEADLINE, MAX_REQUEST_HEADERS, MAX_REQUEST_ID};
 
 /// Request headers that reach the edge.
-const PASSED_ON: [HeaderName; 3] = [http::header::CONTENT_TYPE, http::header::ACCEPT, http::header::USER_AGENT];
+const PASSED_ON: [HeaderName; 4] = [
+    http::header::CONTENT_TYPE,
+    http::header::ACCEPT,
+    http::header::USER_AGENT,
+    HeaderName::from_static("x-causeway-strict"),
+];
 
 /// What a caller asks for in headers; each can only narrow what its key allows.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Asked {
     /// Only the edge's own Ollama may answer.
     pub local_only: bool,
+    /// It gives way to interactive requests.
+    pub batch: bool,
     /// Hard deadline of the first token.
     pub first_token: Option<Duration>,
     /// Pinned edge.
@@ -58,6 +65,9 @@ pub fn read(headers: &HeaderMap) -> Result<Asked, Refusal> {
             return Err(Refusal::invalid(message));
         }
     };
+    let batch = choice(headers, "x-causeway-priority", ["interactive", "batch"])?;
+    // Read by the edge; judged here, so that a wrong value is told at once.
+    choice(headers, "x-causeway-strict", ["false", "true"])?;
     let first_token = one(headers, "x-causeway-first-token-ms")?.map(deadline).transpose()?;
     let edge = one(headers, "x-causeway-edge")?.map(str::to_owned);
     let request_id = one(headers, "x-request-id")?;
@@ -67,12 +77,23 @@ pub fn read(headers: &HeaderMap) -> Result<Asked, Refusal> {
     let traceparent = headers.get("traceparent").and_then(|value| value.to_str().ok());
     Ok(Asked {
         local_only,
+        batch,
         first_token,
         edge,
         request_id: request_id.map(str::to_owned),
         // One that is not well-formed is ignored, as the W3C recommendation says.
         traceparent: traceparent.filter(|text| is_traceparent(text)).map(str::to_owned),
     })
+}
+
+/// Whether a header has the second of its two values; the first is the same as none.
+fn choice(headers: &HeaderMap, name: &'static str, values: [&str; 2]) -> Result<bool, Refusal> {
+    match one(headers, name)? {
+        None => Ok(false),
+        Some(value) if value == values[0] => Ok(false),
+        Some(value) if value == values[1] => Ok(true),
+        Some(other) => Err(Refusal::invalid(format!("{name}: `{other}` is not {} or {}", values[0], values[1]))),
+    }
 }
 
 /// A header's one value.
@@ -202,13 +223,15 @@ mod tests {
         let asked = read(&headers(&[
             ("x-causeway-route", "local-only"),
             ("x-causeway-first-token-ms", "250"),
+            ("x-causeway-priority", "batch"),
+            ("x-causeway-strict", "true"),
             ("x-causeway-edge", "gpu-1"),
             ("x-request-id", "mine"),
             ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
             ("content-encoding", "identity"),
         ]))
         .unwrap();
-        assert!(asked.local_only);
+        assert!(asked.local_only && asked.batch);
         assert_eq!(asked.first_token, Some(Duration::from_millis(250)));
         assert_eq!(asked.edge.as_deref(), Some("gpu-1"));
         assert_eq!(asked.request_id.as_deref(), Some("mine"));
@@ -226,6 +249,8 @@ mod tests {
             (&[("x-causeway-first-token-ms", "0")], 400),
             (&[("x-causeway-first-token-ms", "-1")], 400),
             (&[("x-causeway-first-token-ms", "99999999999")], 400),
+            (&[("x-causeway-priority", "urgent")], 400),
+            (&[("x-causeway-strict", "1")], 400),
             (&[("x-request-id", "")], 400),
             (&[("content-encoding", "gzip")], 415),
             (&[("x-long", long.as_str())], 431),

@@ -84,6 +84,7 @@ pub fn policy(asked: &Asked) -> Policy {
     Policy {
         allow: if asked.local_only { vec![Backend::Local] } else { vec![Backend::Local, Backend::Bedrock] },
         deadline_ms: asked.first_token.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+        batch: asked.batch,
         hard: asked.first_token.is_some(),
         ..Policy::local()
     }

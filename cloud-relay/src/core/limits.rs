@@ -103,5 +103,8 @@ pub const WATCHED_ADDRESSES: usize = 16_384;
 /// Wait for the last lines of the access log to be taken: nobody may read them.
 pub const LOG_TIME: Duration = Duration::from_secs(1);
 
+/// Wait for the last requests to be entered in the books: one transaction on a slow disk.
+pub const BOOKS_TIME: Duration = Duration::from_secs(5);
+
 /// Running streams finish within this time on shutdown.
 pub const DRAIN_TIME: Duration = Duration::from_secs(120);

@@ -21,6 +21,8 @@ pub enum Own {
     Edges,
     /// Cancel the request with this id, ours or the caller's own.
     Cancel(String),
+    /// Tell of that request.
+    Request(String),
     /// Nothing of these.
     Refused(Refusal),
 }
@@ -49,7 +51,8 @@ impl Own {
             "/readyz" => only(method, "GET, HEAD", Self::Readyz),
             "/causeway/v1/edges" => only(method, "GET", Self::Edges),
             path => match path.strip_prefix("/causeway/v1/requests/") {
-                Some(id) if !id.is_empty() => only(method, "DELETE", Self::Cancel(id.to_owned())),
+                Some(id) if !id.is_empty() && method == "GET" => Self::Request(id.to_owned()),
+                Some(id) if !id.is_empty() => only(method, "GET, DELETE", Self::Cancel(id.to_owned())),
                 Some(_) | None => nothing(),
             },
         }
@@ -61,7 +64,7 @@ impl Own {
         match self {
             Self::Healthz => Access::Anyone,
             Self::Readyz => Access::KeySaysMore,
-            Self::Edges | Self::Cancel(_) | Self::Refused(_) => Access::Key,
+            Self::Edges | Self::Cancel(_) | Self::Request(_) | Self::Refused(_) => Access::Key,
         }
     }
 
@@ -75,7 +78,9 @@ impl Own {
             Self::Edges if !key.admin => {
                 Err(Refusal::new(Code::RouteNotAllowed, "this needs a key made with `keys create --admin`"))
             }
-            Self::Healthz | Self::Readyz | Self::Edges | Self::Cancel(_) | Self::Refused(_) => Ok(()),
+            Self::Healthz | Self::Readyz | Self::Edges | Self::Cancel(_) | Self::Request(_) | Self::Refused(_) => {
+                Ok(())
+            }
         }
     }
 }
@@ -102,7 +107,7 @@ mod tests {
     fn status(own: &Own) -> Option<u16> {
         match own {
             Own::Refused(refusal) => Some(refusal.status),
-            Own::Healthz | Own::Readyz | Own::Edges | Own::Cancel(_) => None,
+            Own::Healthz | Own::Readyz | Own::Edges | Own::Cancel(_) | Own::Request(_) => None,
         }
     }
 
@@ -114,6 +119,7 @@ mod tests {
             ("GET", "/readyz?verbose", Own::Readyz),
             ("GET", "/causeway/v1/%65dges", Own::Edges),
             ("DELETE", "/causeway/v1/requests/my%20id", Own::Cancel("my id".to_owned())),
+            ("GET", "/causeway/v1/requests/ID", Own::Request("ID".to_owned())),
         ] {
             assert_eq!(classify(method, target), Target::Causeway, "{target}");
             assert_eq!(Own::read(method, target), expected, "{target}");
@@ -125,7 +131,7 @@ mod tests {
         for (method, target, expected) in [
             ("POST", "/healthz", 405),
             ("POST", "/causeway/v1/edges", 405),
-            ("GET", "/causeway/v1/requests/ID", 405),
+            ("POST", "/causeway/v1/requests/ID", 405),
             ("DELETE", "/causeway/v1/requests/", 404),
             ("GET", "/causeway/v1/edges/", 404),
             ("GET", "/causeway/", 404),

@@ -16,6 +16,7 @@ use crate::core::exchange::{Command, Event, Exchange};
 use crate::core::limits::WHOLE_ANSWER;
 use crate::standalone::log::Record;
 use crate::standalone::registry::Counted;
+use crate::standalone::relay::Place;
 use crate::standalone::running::{Cancellable, Slot};
 use crate::standalone::socket::Busy;
 
@@ -86,7 +87,15 @@ pub(crate) struct Streaming {
     cancel: Cancellable,
     _counted: Counted,
     /// What the request holds until its end; set by [`Streaming::hold`].
-    held: Option<(Record, Slot, Busy)>,
+    held: Option<(Record, Held, Busy)>,
+}
+
+/// What a request holds of the relay until its last byte.
+pub(crate) struct Held {
+    #[expect(dead_code, reason = "held, not read")]
+    pub(crate) slot: Slot,
+    #[expect(dead_code, reason = "held, not read")]
+    pub(crate) place: Option<Place>,
 }
 
 /// What was there with the head.
@@ -147,11 +156,11 @@ impl Streaming {
     }
 
     /// Gives it what the request holds until its last byte.
-    pub(crate) fn hold(&mut self, mut record: Record, slot: Slot, busy: Busy) {
+    pub(crate) fn hold(&mut self, mut record: Record, held: Held, busy: Busy) {
         if !self.ready.is_empty() {
             record.first_byte();
         }
-        self.held = Some((record, slot, busy));
+        self.held = Some((record, held, busy));
     }
 
     fn record(&mut self) -> Option<&mut Record> {

@@ -15,14 +15,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use crate::core::limits::{DRAIN_TIME, LOG_TIME, MAX_CALLERS};
+use crate::core::limits::{BOOKS_TIME, DRAIN_TIME, LOG_TIME, MAX_CALLERS};
 use crate::standalone::callers_tls::CallersTls;
 use crate::standalone::config::Config;
 use crate::standalone::handshakes::Handshakes;
 use crate::standalone::keys::{Keys, Watched};
 use crate::standalone::parts::Parts;
 use crate::standalone::registry::Registry;
-use crate::standalone::relay::Relay;
+use crate::standalone::relay::{Bounds, Relay};
 use crate::standalone::{callers, edges};
 
 /// Connections per link: one may be replaced while the other carries on.
@@ -56,14 +56,15 @@ type Vital = JoinSet<&'static str>;
 ///
 /// It cannot start, or one of its vital tasks ended.
 pub(crate) async fn serve(config: Config, parts: Parts, until_stdin_closes: bool) -> anyhow::Result<ExitCode> {
-    let Parts { keys, watched, callers_tls, edges_tls } = parts;
+    let Parts { keys, watched, books, callers_tls, edges_tls } = parts;
     let callers_port = bind(config.callers, "callers.listen")?;
     let edges_port = bind(config.edges, "edges.listen")?;
     say_listening(&callers_port, callers_tls.is_some(), &edges_port, &config).await?;
 
     let registry = Arc::new(Registry::default());
     let (hub, links) = Hub::new(relay_config(), Arc::clone(&registry) as Arc<dyn causeway_transport::HubEvents>);
-    let relay = Relay::new(Arc::clone(&keys), registry, config.body, config.bodies, config.streams);
+    let bounds = Bounds { body: config.body, bodies: config.bodies, streams: config.streams };
+    let relay = Relay::new(Arc::clone(&keys), books, registry, bounds);
     let (stop, stopping) = watch::channel(false);
     let mut signals = signals(until_stdin_closes)?;
 
@@ -72,6 +73,11 @@ pub(crate) async fn serve(config: Config, parts: Parts, until_stdin_closes: bool
     vital.spawn(async move {
         log.run().await;
         "the access log"
+    });
+    let books = Arc::clone(&relay.books);
+    vital.spawn(async move {
+        books.run().await;
+        "the books"
     });
     vital.spawn(async move {
         poll_store(keys, watched).await;
@@ -100,6 +106,9 @@ pub(crate) async fn serve(config: Config, parts: Parts, until_stdin_closes: bool
     };
     if tokio::time::timeout(LOG_TIME, relay.log.flush()).await.is_err() {
         tracing::warn!("standard output takes no more lines; the last of the access log are lost");
+    }
+    if tokio::time::timeout(BOOKS_TIME, relay.books.write()).await.is_err() {
+        tracing::warn!("the store takes too long; the last requests are missing in the books");
     }
     outcome
 }

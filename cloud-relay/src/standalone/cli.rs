@@ -3,17 +3,17 @@
 //! 0 done, 1 runtime failure, 64 wrong usage, 78 bad configuration. Secrets are printed once by
 //! `keys create` and never taken from arguments.
 
+mod keys;
+mod reports;
+
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::core::auth::{Key, NewKey};
 use crate::standalone::config::Config;
-use crate::standalone::keys::unix_now;
 use crate::standalone::store::Store;
 use crate::standalone::{app, init, parts};
 
@@ -62,7 +62,11 @@ enum Command {
     },
     /// Callers' keys.
     #[command(subcommand)]
-    Keys(KeysCommand),
+    Keys(keys::KeysCommand),
+    /// Sums requests, tokens and cost of what was answered.
+    Usage(reports::Usage),
+    /// Prints what was done to keys, and requests that were refused, failed or went to the cloud.
+    Audit(reports::Audit),
 }
 
 #[derive(Args)]
@@ -70,42 +74,6 @@ struct ConfigFile {
     /// The relay's configuration file.
     #[arg(long = "config", value_name = "FILE")]
     path: PathBuf,
-}
-
-#[derive(Subcommand)]
-enum KeysCommand {
-    /// Makes a key and prints it once.
-    Create {
-        #[command(flatten)]
-        config: ConfigFile,
-        /// For people.
-        #[arg(long)]
-        name: String,
-        /// Shell pattern of models it may use; repeat for more. All, if left out.
-        #[arg(long = "models", value_name = "GLOB")]
-        models: Vec<String>,
-        /// Edge it may use; repeat for more. All, if left out.
-        #[arg(long = "edges", value_name = "NAME")]
-        edges: Vec<String>,
-        /// How long it lives: a number and s, m, h or d.
-        #[arg(long, value_name = "TIME", value_parser = duration)]
-        expires: Option<Duration>,
-        /// May see all edges.
-        #[arg(long)]
-        admin: bool,
-    },
-    /// Lists all keys, without their secrets.
-    List {
-        #[command(flatten)]
-        config: ConfigFile,
-    },
-    /// Ends a key's use within a second.
-    Revoke {
-        #[command(flatten)]
-        config: ConfigFile,
-        /// The key's id: the part between `cw_` and the second `_`.
-        id: String,
-    },
 }
 
 /// Why a command did not do it.
@@ -154,9 +122,18 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
             say(&format!("{}: no faults\n", config.path.display()))?;
         }
         Command::Serve { config, until_stdin_closes } => return serve(&config.path, until_stdin_closes),
-        Command::Keys(command) => keys(command)?,
+        Command::Keys(command) => keys::run(command)?,
+        Command::Usage(asked) => reports::usage(&asked)?,
+        Command::Audit(asked) => reports::audit(&asked)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+impl ConfigFile {
+    /// The store that it names.
+    fn store(&self) -> Result<Store, Failure> {
+        Ok(Store::open(&load(&self.path)?.store)?)
+    }
 }
 
 fn load(path: &Path) -> Result<Config, Failure> {
@@ -196,73 +173,6 @@ fn workers() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).clamp(1, MAX_WORKERS))
 }
 
-fn keys(command: KeysCommand) -> Result<(), Failure> {
-    match command {
-        KeysCommand::Create { config, name, models, edges, expires, admin } => {
-            let store = Store::open(&load(&config.path)?.store)?;
-            let new = NewKey::from_random(rand::random(), rand::random());
-            let now = unix_now();
-            let key = Key {
-                id: new.id,
-                name,
-                models,
-                edges,
-                admin,
-                expires: expires.map(|time| now + time.as_secs()),
-                revoked: None,
-                hash: new.hash,
-            };
-            store.add_key(&key, now)?;
-            say(&format!("{}\n", new.text))
-        }
-        KeysCommand::List { config } => {
-            let keys = Store::open(&load(&config.path)?.store)?.keys()?;
-            let now = unix_now();
-            let mut text = format!("{:<12} {:<20} {:<8} {:<24} {}\n", "ID", "NAME", "STATE", "MODELS", "EDGES");
-            for key in keys {
-                text.push_str(&key_line(&key, now));
-            }
-            say(&text)
-        }
-        KeysCommand::Revoke { config, id } => {
-            Store::open(&load(&config.path)?.store)?.revoke_key(&id, unix_now())?;
-            say(&format!("{id} revoked\n"))
-        }
-    }
-}
-
-fn key_line(key: &Key, now: u64) -> String {
-    let state = match (key.revoked, key.expires) {
-        (Some(_), _) => "revoked".to_owned(),
-        (None, Some(expires)) if expires <= now => "expired".to_owned(),
-        (None, Some(expires)) => format!("{}d", (expires - now).div_ceil(86_400)),
-        (None, None) if key.admin => "admin".to_owned(),
-        (None, None) => "valid".to_owned(),
-    };
-    let list = |items: &[String]| if items.is_empty() { "all".to_owned() } else { items.join(",") };
-    format!("{:<12} {:<20} {state:<8} {:<24} {}\n", key.id, key.name, list(&key.models), list(&key.edges))
-}
-
-/// `90d`, `12h`, `15m`, `30s`.
-fn duration(text: &str) -> Result<Duration, String> {
-    const EXPECTED: &str = "expected a number and s, m, h or d, as in 90d";
-    let unit = text.chars().last().ok_or(EXPECTED)?;
-    let seconds: u64 = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3600,
-        'd' => 86_400,
-        _ => return Err(EXPECTED.to_owned()),
-    };
-    let number: Option<u64> = text.strip_suffix(unit).and_then(|number| number.parse().ok());
-    number
-        .filter(|number| *number > 0)
-        .and_then(|number| number.checked_mul(seconds))
-        .filter(|total| *total <= u64::from(u32::MAX))
-        .map(Duration::from_secs)
-        .ok_or_else(|| EXPECTED.to_owned())
-}
-
 fn say(text: &str) -> Result<(), Failure> {
     Ok(std::io::stdout().write_all(text.as_bytes())?)
 }
@@ -275,15 +185,6 @@ fn say_error(text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_have_a_unit() {
-        assert_eq!(duration("90d"), Ok(Duration::from_secs(90 * 86_400)));
-        assert_eq!(duration("15m"), Ok(Duration::from_secs(900)));
-        for text in ["", "d", "0d", "90", "-1d", "1w", "99999999999d", "1.5h"] {
-            assert!(duration(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn the_command_line_is_consistent() {

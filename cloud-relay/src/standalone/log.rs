@@ -1,4 +1,5 @@
-//! The access log: one line a request on standard output, never a prompt or a secret.
+//! The access log: one line a request on standard output, never a prompt or a secret; and the
+//! record of each request, which at its end is that line and an entry in the books.
 //!
 //! Lines are gathered and written together, so that a slow terminal holds up no request; beyond
 //! [`BUFFER`] they are counted instead.
@@ -7,10 +8,14 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use causeway_dialect::time::{Utc, utc};
 use causeway_wire::{Code, Outcome};
 use http::Method;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::Notify;
+
+use crate::core::account::Account;
+use crate::standalone::books::Books;
 
 /// Lines not yet written, bytes: about 5,000 of them.
 const BUFFER: usize = 1024 * 1024;
@@ -79,10 +84,17 @@ impl AccessLog {
 /// One request's line, written when this is dropped.
 pub(crate) struct Record {
     log: Arc<AccessLog>,
+    books: Arc<Books>,
     started: Instant,
     method: Method,
     path: String,
     id: String,
+    /// It is entered in the books: it is an inference request.
+    pub(crate) kept: bool,
+    /// The caller's own id.
+    pub(crate) own_id: Option<String>,
+    /// The key's id, once one is found good.
+    pub(crate) key: String,
     /// HTTP status, once known.
     pub(crate) status: Option<u16>,
     /// Why it did not go well.
@@ -100,13 +112,17 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn new(log: &Arc<AccessLog>, method: &Method, path: &str, id: String) -> Self {
+    pub(crate) fn new(log: &Arc<AccessLog>, books: &Arc<Books>, method: &Method, path: &str, id: String) -> Self {
         Self {
             log: Arc::clone(log),
+            books: Arc::clone(books),
             started: Instant::now(),
             method: method.clone(),
             path: path.chars().take(SHOWN_PATH).filter(|c| c.is_ascii_graphic()).collect(),
             id,
+            kept: false,
+            own_id: None,
+            key: String::new(),
             status: None,
             code: None,
             edge: None,
@@ -135,10 +151,36 @@ impl Record {
     }
 }
 
+impl Record {
+    fn account(&mut self, now: SystemTime) -> Account {
+        let total = self.started.elapsed();
+        let since = now.duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(total);
+        Account {
+            id: std::mem::take(&mut self.id),
+            own_id: self.own_id.take(),
+            started_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+            key: std::mem::take(&mut self.key),
+            method: self.method.to_string(),
+            path: std::mem::take(&mut self.path),
+            model: self.model.take(),
+            edge: self.edge.take(),
+            status: self.status,
+            code: self.code,
+            abandoned: !self.whole && self.code.is_none(),
+            outcome: self.outcome.take().unwrap_or_default(),
+            first: self.first,
+            total,
+        }
+    }
+}
+
 impl Drop for Record {
     fn drop(&mut self) {
-        let log = Arc::clone(&self.log);
-        log.line(|text| write_line(text, self, SystemTime::now()));
+        let (log, books, now) = (Arc::clone(&self.log), Arc::clone(&self.books), SystemTime::now());
+        log.line(|text| write_line(text, self, now));
+        if self.kept {
+            books.enter(self.account(now));
+        }
     }
 }
 
@@ -188,29 +230,15 @@ fn write_line(text: &mut String, record: &Record, now: SystemTime) {
 /// RFC 3339 in UTC with milliseconds.
 fn write_time(text: &mut String, now: SystemTime) {
     let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let seconds = since.as_secs();
-    let (year, month, day) = civil(seconds / 86_400);
-    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    let Utc { year, month, day, hour, minute, second } = utc(since.as_secs());
     let ms = since.subsec_millis();
     let _ = write!(text, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z");
-}
-
-/// Days since 1970 as year, month, day (Howard Hinnant's `civil_from_days`, for days not negative).
-fn civil(days: u64) -> (u64, u64, u64) {
-    let z = days + 719_468;
-    let era = z / 146_097;
-    let day_of_era = z % 146_097;
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::standalone::store::Store;
 
     #[test]
     fn times_are_written_as_the_calendar_has_them() {
@@ -229,7 +257,9 @@ mod tests {
     #[test]
     fn a_line_says_where_it_ran_what_it_used_and_how_it_ended() {
         let log = Arc::new(AccessLog::default());
-        let mut record = Record::new(&log, &Method::POST, "/api/chat\u{1b}[31m", "ID".to_owned());
+        let directory = tempfile::tempdir().unwrap();
+        let books = Books::new(Store::create(&directory.path().join("s.db")).unwrap());
+        let mut record = Record::new(&log, &books, &Method::POST, "/api/chat\u{1b}[31m", "ID".to_owned());
         record.status = Some(200);
         record.edge = Some("gpu-1".to_owned());
         record.model = Some("qwen3:8b".to_owned());

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use causeway_wire::Code;
 use http::StatusCode;
 
 use crate::core::auth::Key;
@@ -24,7 +25,7 @@ pub(crate) fn root() -> Reply {
 /// # Errors
 ///
 /// What the key may not have, and what is not there.
-pub(crate) fn answer(relay: &Relay, own: Own, key: Option<&Key>) -> Result<Reply, Refusal> {
+pub(crate) async fn answer(relay: &Relay, own: Own, key: Option<&Key>) -> Result<Reply, Refusal> {
     match own {
         Own::Healthz => Ok(Reply::own(StatusCode::OK, TEXT, "ok\n")),
         Own::Readyz => {
@@ -39,8 +40,31 @@ pub(crate) fn answer(relay: &Relay, own: Own, key: Option<&Key>) -> Result<Reply
             }
             Ok(Reply::own(StatusCode::OK, JSON, "{\"cancelled\":true}"))
         }
+        Own::Request(id) => match key {
+            Some(key) => request(relay, &key.id, &id).await,
+            None => Err(unknown()),
+        },
         Own::Refused(refusal) => Err(refusal),
     }
+}
+
+/// One request of this key, running or ended.
+async fn request(relay: &Relay, key: &str, id: &str) -> Result<Reply, Refusal> {
+    if let Some(running) = relay.running.find(key, id) {
+        return Ok(Reply::own(StatusCode::OK, JSON, running.to_string()));
+    }
+    match relay.books.find(key, id).await {
+        Ok(Some(ended)) => Ok(Reply::own(StatusCode::OK, JSON, ended)),
+        Ok(None) => Err(unknown()),
+        Err(error) => {
+            tracing::error!(%error, "a request cannot be looked up");
+            Err(Refusal::new(Code::Internal, "the books cannot be read now; try again"))
+        }
+    }
+}
+
+fn unknown() -> Refusal {
+    Refusal::invalid("no request with this id is known of this key").with_status(404)
 }
 
 fn facts(relay: &Relay) -> Facts {

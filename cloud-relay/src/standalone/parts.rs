@@ -10,16 +10,18 @@ use std::sync::Arc;
 use tokio_rustls::TlsAcceptor;
 
 use crate::ca::{CERT_FILE, Ca, KEY_FILE};
+use crate::standalone::books::Books;
 use crate::standalone::callers_tls::CallersTls;
 use crate::standalone::config::Config;
 use crate::standalone::keys::{Keys, Watched};
-use crate::standalone::store::StoreError;
+use crate::standalone::store::{Store, StoreError};
 use crate::standalone::{edges, files};
 
 /// Everything but sockets.
 pub(crate) struct Parts {
     pub(crate) keys: Arc<Keys>,
     pub(crate) watched: Watched,
+    pub(crate) books: Arc<Books>,
     pub(crate) callers_tls: Option<Arc<CallersTls>>,
     pub(crate) edges_tls: TlsAcceptor,
 }
@@ -63,15 +65,16 @@ pub(crate) fn load(config: &Config) -> Result<Parts, Faults> {
     let mut faults = Faults::default();
     let callers_tls = callers(config, &mut faults);
     let edges_tls = edges(config, &mut faults);
-    let keys = Keys::open(&config.store).map_err(|error| {
+    let opened = Keys::open(&config.store).and_then(|keys| Ok((keys, Books::new(Store::open(&config.store)?))));
+    let keys = opened.map_err(|error| {
         // A store that is full, damaged or locked is a fault of the day, not of the file.
         let of_configuration = faults.of_configuration;
         faults.add("store.sqlite", &error);
         faults.of_configuration = of_configuration || matches!(error, StoreError::Missing(_) | StoreError::Denied(_));
     });
     match (keys, edges_tls) {
-        (Ok((keys, watched)), Some(edges_tls)) if faults.list.is_empty() => {
-            Ok(Parts { keys, watched, callers_tls, edges_tls })
+        (Ok(((keys, watched), books)), Some(edges_tls)) if faults.list.is_empty() => {
+            Ok(Parts { keys, watched, books, callers_tls, edges_tls })
         }
         _ => Err(faults),
     }

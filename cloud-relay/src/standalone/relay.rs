@@ -1,12 +1,16 @@
 //! What every request of the process shares.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use causeway_wire::StreamId;
 
+use crate::core::auth::Key;
+use crate::core::errors::Refusal;
 use crate::core::limits::METADATA_POOL;
+use crate::core::quota::Quotas;
+use crate::standalone::books::Books;
 use crate::standalone::keys::Keys;
 use crate::standalone::log::AccessLog;
 use crate::standalone::pool::Pool;
@@ -19,6 +23,9 @@ pub(crate) struct Relay {
     pub(crate) registry: Arc<Registry>,
     pub(crate) running: Arc<Running>,
     pub(crate) log: Arc<AccessLog>,
+    pub(crate) books: Arc<Books>,
+    /// What keys with bounds have running and have sent.
+    pub(crate) quotas: Mutex<Quotas>,
     /// Memory of all buffered request bodies.
     pub(crate) bodies: Arc<Pool>,
     /// Memory of all answers about models.
@@ -31,9 +38,12 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
-    pub(crate) fn new(keys: Arc<Keys>, registry: Arc<Registry>, body: u64, bodies: u64, streams: usize) -> Arc<Self> {
+    pub(crate) fn new(keys: Arc<Keys>, books: Arc<Books>, registry: Arc<Registry>, limits: Bounds) -> Arc<Self> {
+        let Bounds { body, bodies, streams } = limits;
         Arc::new(Self {
             keys,
+            books,
+            quotas: Mutex::default(),
             registry,
             running: Arc::default(),
             log: Arc::default(),
@@ -45,6 +55,16 @@ impl Relay {
         })
     }
 
+    /// Counts a request of this key until what is returned is dropped.
+    ///
+    /// # Errors
+    ///
+    /// 429 where the key has too many.
+    pub(crate) fn count(self: &Arc<Self>, key: &Key) -> Result<Place, Refusal> {
+        self.quotas.lock().unwrap_or_else(PoisonError::into_inner).enter(key, Instant::now())?;
+        Ok(Place { relay: Arc::clone(self), key: key.id.clone() })
+    }
+
     /// No new requests from here on.
     pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::Release);
@@ -53,6 +73,29 @@ impl Relay {
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
     }
+}
+
+/// A key's request, counted.
+pub(crate) struct Place {
+    relay: Arc<Relay>,
+    key: String,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.relay.quotas.lock().unwrap_or_else(PoisonError::into_inner).leave(&self.key);
+    }
+}
+
+/// `[limits]` of the configuration.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// Largest body of one request, bytes.
+    pub(crate) body: u64,
+    /// All buffered bodies, bytes.
+    pub(crate) bodies: u64,
+    /// Requests at once, count.
+    pub(crate) streams: usize,
 }
 
 /// A new id, of the time now.

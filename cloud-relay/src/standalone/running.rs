@@ -4,10 +4,13 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use causeway_wire::StreamId;
 use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
+
+use crate::core::account::running_json;
 
 /// All requests in flight.
 #[derive(Default)]
@@ -20,6 +23,8 @@ pub(crate) struct Running {
 
 struct Request {
     key: String,
+    /// Milliseconds since 1970.
+    started_ms: u64,
     own_id: Option<String>,
     flag: Arc<Flag>,
 }
@@ -77,9 +82,21 @@ impl Running {
     /// Makes a request reachable.
     pub(crate) fn enter(self: &Arc<Self>, id: StreamId, key: &str, own_id: Option<String>) -> Cancellable {
         let flag = Arc::new(Flag::default());
-        let request = Request { key: key.to_owned(), own_id, flag: Arc::clone(&flag) };
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let started_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        let request = Request { key: key.to_owned(), started_ms, own_id, flag: Arc::clone(&flag) };
         self.lock().insert(id, request);
         Cancellable { running: Arc::clone(self), id, flag }
+    }
+
+    /// What is told of a request of `key` that runs, by our id or the caller's own.
+    pub(crate) fn find(&self, key: &str, id: &str) -> Option<serde_json::Value> {
+        let ours: Option<StreamId> = id.parse().ok();
+        let requests = self.lock();
+        let mut mine = requests.iter().filter(|(_, request)| request.key == key);
+        let (stream, request) =
+            mine.find(|(stream, request)| ours == Some(**stream) || request.own_id.as_deref() == Some(id))?;
+        Some(running_json(&stream.to_string(), request.own_id.as_deref(), request.started_ms))
     }
 
     /// Cancels the requests of `key` with this id, ours or the caller's own; false if there is none.

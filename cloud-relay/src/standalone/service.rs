@@ -18,10 +18,9 @@ use crate::core::headers::{self, Asked, Stamp};
 use crate::core::intake::{Call, check_room, check_target, refuse_target};
 use crate::core::metadata::{Kind, kind};
 use crate::core::own::{Access, Own};
-use crate::standalone::answer::{AnswerBody, Reply, ReplyBody};
+use crate::standalone::answer::{AnswerBody, Held, Reply, ReplyBody};
 use crate::standalone::log::Record;
 use crate::standalone::relay::{Relay, new_id};
-use crate::standalone::running::Slot;
 use crate::standalone::socket::Traffic;
 use crate::standalone::{body, converse, metadata, own};
 
@@ -40,14 +39,15 @@ pub(crate) async fn serve(caller: Arc<Caller>, request: Request<Incoming>) -> Re
     let (ambiguous, busy) = caller.traffic.begin();
     let id = new_id();
     let (parts, incoming) = request.into_parts();
-    let mut record = Record::new(&caller.relay.log, &parts.method, parts.uri.path(), id.to_string());
+    let mut record =
+        Record::new(&caller.relay.log, &caller.relay.books, &parts.method, parts.uri.path(), id.to_string());
     let mut slot = None;
     let outcome = if ambiguous {
         let message =
             "the request says twice how long its body is; send Content-Length once, or Transfer-Encoding alone";
         Err((Dialect::Ollama, Refusal::invalid(message)))
     } else {
-        answer(&caller, id, &parts, incoming, &record, &mut slot).await
+        answer(&caller, id, &parts, incoming, &mut record, &mut slot).await
     };
     let reply = outcome.unwrap_or_else(|(dialect, refusal)| refused(dialect, &refusal));
     let mut response = Response::new(AnswerBody::Whole(Bytes::new(), None));
@@ -61,7 +61,7 @@ pub(crate) async fn serve(caller: Arc<Caller>, request: Request<Incoming>) -> Re
     }
     record.status = Some(reply.status.as_u16());
     record.edge = reply.edge;
-    record.model = reply.model;
+    record.model = reply.model.or(record.model.take());
     record.outcome = reply.outcome;
     record.code = reply.code;
     match (reply.body, slot) {
@@ -97,8 +97,8 @@ async fn answer(
     id: StreamId,
     parts: &Parts,
     incoming: Incoming,
-    record: &Record,
-    slot: &mut Option<Slot>,
+    record: &mut Record,
+    slot: &mut Option<Held>,
 ) -> Result<Reply, Refused> {
     // Origin form has no scheme and no authority; whatever else there is goes to the judge whole.
     let target = match parts.uri.path_and_query() {
@@ -113,7 +113,7 @@ async fn answer(
         Target::Root => Ok(own::root()),
         Target::Causeway => {
             let own = Own::read(parts.method.as_str(), &target);
-            own_path(caller, own, parts).map_err(|refusal| (Dialect::Ollama, refusal))
+            own_path(caller, own, parts).await.map_err(|refusal| (Dialect::Ollama, refusal))
         }
         Target::Upstream(route) => {
             let outcome = upstream(caller, id, route, &target, parts, incoming, record, slot).await;
@@ -126,7 +126,7 @@ async fn answer(
     }
 }
 
-fn own_path(caller: &Caller, own: Own, parts: &Parts) -> Result<Reply, Refusal> {
+async fn own_path(caller: &Caller, own: Own, parts: &Parts) -> Result<Reply, Refusal> {
     let relay = &caller.relay;
     let needs_key = match own.access() {
         Access::Anyone => false,
@@ -137,7 +137,7 @@ fn own_path(caller: &Caller, own: Own, parts: &Parts) -> Result<Reply, Refusal> 
     if let Some(key) = &key {
         own.authorise(key)?;
     }
-    own::answer(relay, own, key.as_deref())
+    own::answer(relay, own, key.as_deref()).await
 }
 
 #[expect(clippy::too_many_arguments, reason = "all of one request's parts, once")]
@@ -148,15 +148,21 @@ async fn upstream(
     target: &str,
     parts: &Parts,
     incoming: Incoming,
-    record: &Record,
-    slot: &mut Option<Slot>,
+    record: &mut Record,
+    slot: &mut Option<Held>,
 ) -> Result<Reply, Refusal> {
     let relay = &caller.relay;
+    record.kept = route.is_inference();
     let key = relay.keys.authenticate(&parts.headers, caller.address)?;
-    let asked = headers::read(&parts.headers)?;
+    record.key.clone_from(&key.id);
+    let asked = key.terms.narrow(headers::read(&parts.headers)?);
+    record.own_id.clone_from(&asked.request_id);
     check_target(parts.method.as_str(), target)?;
-    *slot = relay.running.take(relay.streams);
-    check_room(relay.is_draining(), slot.is_some(), relay.streams)?;
+    let room = relay.running.take(relay.streams);
+    check_room(relay.is_draining(), room.is_some(), relay.streams)?;
+    // Questions about models cost no slot of any machine: they are not counted.
+    let place = route.is_inference().then(|| relay.count(&key)).transpose()?;
+    *slot = room.map(|slot| Held { slot, place });
     let passed_on = headers::passed_on(&parts.headers);
     let kind = kind(route);
     if kind == Some(Kind::AboutPath) {
@@ -168,6 +174,7 @@ async fn upstream(
     }
     let body = body::read(incoming, relay.body, &relay.bodies).await?;
     let call = Call::from_body(route, target, &key, &body.bytes)?;
+    record.model = Some(call.model.short());
     if kind == Some(Kind::AboutBody) {
         return metadata::about(relay, &call, &asked, &key, passed_on, body.bytes.clone()).await;
     }

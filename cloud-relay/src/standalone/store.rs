@@ -1,11 +1,17 @@
-//! The SQLite file: callers' keys. Absent: secrets, of which only hashes are stored.
+//! The SQLite file: callers' keys, and the books of requests that have ended ([`books`]).
+//!
+//! A store of an older version is brought up to date when it is opened; one of a newer is refused.
+//! Absent: secrets, of which only hashes are stored, and every text of a request.
+
+pub(crate) mod books;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, Row, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Row, TransactionBehavior, params};
 
 use crate::core::auth::Key;
+use crate::core::terms::Terms;
 
 /// How long one process waits for the other's lock.
 const BUSY: Duration = Duration::from_secs(5);
@@ -13,13 +19,15 @@ const BUSY: Duration = Duration::from_secs(5);
 /// Largest file, pages of 4 KiB: 1 GiB, about two million keys.
 const MAX_PAGES: u32 = 262_144;
 
-const SCHEMA: &str = "
+/// What each version adds to the one before; the store's `user_version` counts them.
+const STEPS: [&str; 2] = [KEYS, books::SCHEMA];
+
+const KEYS: &str = "
     CREATE TABLE IF NOT EXISTS keys (
         id TEXT PRIMARY KEY, name TEXT NOT NULL, hash BLOB NOT NULL, models TEXT NOT NULL,
         edges TEXT NOT NULL, admin INTEGER NOT NULL, created INTEGER NOT NULL,
         expires INTEGER, revoked INTEGER
-    ) STRICT;
-    PRAGMA user_version = 1;";
+    ) STRICT;";
 
 /// Why the store did not do it; each says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +38,8 @@ pub(crate) enum StoreError {
     Corrupt { path: PathBuf, detail: String },
     #[error("the store {} is not there; correct [store] sqlite, or let `init` make a new one, which knows no keys", .0.display())]
     Missing(PathBuf),
+    #[error("the store {} was made by a newer causeway-relay; run that one, or restore the backup from before it", .0.display())]
+    Newer(PathBuf),
     #[error("the store {} cannot be read and written by this user; run it as the file's owner, and let that user write in its directory too", .0.display())]
     Denied(PathBuf),
     #[error("the store {} is held by another program; end it (an open `sqlite3`, a backup that hangs), then try again", .0.display())]
@@ -60,21 +70,39 @@ impl Store {
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags).map_err(|error| explain(path, &error))?;
-        let store = Self { path: path.to_owned(), connection };
-        store.prepare().map_err(|error| store.explain(&error))?;
+        let mut store = Self { path: path.to_owned(), connection };
+        store.set_up().map_err(|error| store.explain(&error))?;
+        store.bring_up_to_date()?;
+        // Read once, so that a damaged one is told now.
+        store.keys()?;
         Ok(store)
     }
 
-    fn prepare(&self) -> rusqlite::Result<()> {
+    fn set_up(&self) -> rusqlite::Result<()> {
         self.connection.busy_timeout(BUSY)?;
         self.connection.pragma_update(None, "journal_mode", "WAL")?;
         self.connection.pragma_update(None, "synchronous", "FULL")?;
-        self.limit_pages(MAX_PAGES)?;
-        let version: i64 = self.connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        if version == 0 {
-            self.connection.execute_batch(SCHEMA)?;
+        self.limit_pages(MAX_PAGES)
+    }
+
+    /// Takes the steps that this store has not taken yet.
+    fn bring_up_to_date(&mut self) -> Result<(), StoreError> {
+        let path = self.path.clone();
+        let told = |error: rusqlite::Error| explain(&path, &error);
+        // Two processes may open an old store at once: the second waits here and finds it done.
+        let step = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(told)?;
+        let version: i64 = step.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(told)?;
+        let taken = usize::try_from(version).unwrap_or(usize::MAX);
+        let Some(missing) = STEPS.get(taken..) else {
+            return Err(StoreError::Newer(path));
+        };
+        for sql in missing {
+            step.execute_batch(sql).map_err(told)?;
         }
-        self.keys_raw().map(drop)
+        if !missing.is_empty() {
+            step.pragma_update(None, "user_version", i64::try_from(STEPS.len()).unwrap_or(i64::MAX)).map_err(told)?;
+        }
+        step.commit().map_err(told)
     }
 
     fn limit_pages(&self, pages: u32) -> rusqlite::Result<()> {
@@ -92,14 +120,17 @@ impl Store {
     }
 
     fn keys_raw(&self) -> rusqlite::Result<Vec<Key>> {
-        let sql = "SELECT id, name, hash, models, edges, admin, expires, revoked FROM keys ORDER BY created, id";
+        let sql = "SELECT id, name, hash, models, edges, admin, expires, revoked,
+            local_only, rpm, concurrent, min_first_token_ms, batch_only FROM keys ORDER BY created, id";
         let mut statement = self.connection.prepare(sql)?;
         statement.query_map([], key_of)?.collect()
     }
 
     /// Adds a key; `now` in Unix seconds.
     pub(crate) fn add_key(&self, key: &Key, now: u64) -> Result<(), StoreError> {
-        let sql = "INSERT INTO keys (id, name, hash, models, edges, admin, created, expires) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+        let sql = "INSERT INTO keys (id, name, hash, models, edges, admin, created, expires,
+            local_only, rpm, concurrent, min_first_token_ms, batch_only)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
         let list = |items: &[String]| serde_json::Value::from(items).to_string();
         let values = params![
             key.id,
@@ -110,8 +141,14 @@ impl Store {
             key.admin,
             seconds(now),
             key.expires.map(seconds),
+            key.terms.local_only,
+            key.terms.rpm,
+            key.terms.concurrent,
+            i64::try_from(key.terms.min_first_token.as_millis()).unwrap_or(i64::MAX),
+            key.terms.batch_only,
         ];
-        self.connection.execute(sql, values).map(drop).map_err(|error| self.explain(&error))
+        self.connection.execute(sql, values).map(drop).map_err(|error| self.explain(&error))?;
+        self.note(now, "key_created", &format!("{} ({})", key.id, key.name))
     }
 
     /// Marks a key as revoked; `now` in Unix seconds.
@@ -121,7 +158,7 @@ impl Store {
         if changed == 0 {
             return Err(StoreError::NoSuchKey(id.to_owned()));
         }
-        Ok(())
+        self.note(now, "key_revoked", id)
     }
 
     /// Writes a value that is none of ours over a key's scope, as a damaged page or another program would.
@@ -174,6 +211,13 @@ fn key_of(row: &Row<'_>) -> rusqlite::Result<Key> {
         models: list(3)?,
         edges: list(4)?,
         admin: row.get(5)?,
+        terms: Terms {
+            local_only: row.get(8)?,
+            rpm: row.get(9)?,
+            concurrent: row.get(10)?,
+            min_first_token: Duration::from_millis(u64::try_from(row.get::<_, i64>(11)?).unwrap_or(0)),
+            batch_only: row.get(12)?,
+        },
         expires: time(6)?,
         revoked: time(7)?,
     })
@@ -194,6 +238,13 @@ mod tests {
             models: vec!["qwen3:*".to_owned()],
             edges: Vec::new(),
             admin: true,
+            terms: Terms {
+                local_only: true,
+                rpm: Some(60),
+                concurrent: Some(4),
+                min_first_token: Duration::from_millis(900),
+                batch_only: true,
+            },
             expires: Some(9),
             revoked: None,
             hash: [3; 32],
@@ -213,6 +264,26 @@ mod tests {
         store.revoke_key("a", 7).unwrap();
         assert_eq!(other.keys().unwrap()[0].revoked, Some(7));
         assert!(matches!(store.revoke_key("b", 7), Err(StoreError::NoSuchKey(_))));
+    }
+
+    #[test]
+    fn a_store_of_the_first_version_keeps_its_keys_and_a_newer_one_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s.db");
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch(KEYS).unwrap();
+        old.execute_batch(
+            "INSERT INTO keys (id, name, hash, models, edges, admin, created)
+             VALUES ('a', 'n', zeroblob(32), '[]', '[]', 0, 1); PRAGMA user_version = 1;",
+        )
+        .unwrap();
+        let store = Store::open(&path).unwrap();
+        assert_eq!(store.keys().unwrap()[0].terms, Terms::default());
+        drop(store);
+        assert!(Store::open(&path).is_ok(), "the second time there is nothing to do");
+        old.execute_batch("PRAGMA user_version = 3").unwrap();
+        let newer = Store::open(&path).err().unwrap();
+        assert!(matches!(newer, StoreError::Newer(_)) && newer.to_string().contains("newer"), "{newer}");
     }
 
     #[test]

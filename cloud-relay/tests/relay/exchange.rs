@@ -182,7 +182,8 @@ async fn delete_cancels_by_either_id_and_only_the_same_keys_requests() {
 
 #[tokio::test]
 async fn a_deadline_that_passes_ends_the_request_with_504() {
-    let (relay, key, mut edge) = linked().await;
+    let (relay, _, mut edge) = linked().await;
+    let key = relay.key(&["--min-first-token-ms", "100"]).await;
     let begun = Instant::now();
     let serve = async {
         let (mut incoming, _) = edge.request().await;

@@ -5,6 +5,7 @@
 mod bad_input;
 mod command_line;
 mod exchange;
+mod keys;
 mod metadata;
 mod support;
 mod tls;

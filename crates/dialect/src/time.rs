@@ -1,19 +1,36 @@
-//! Moments as Ollama writes them.
+//! Moments as Ollama and the logs write them. Pure: what time it is comes from outside.
+
+/// A moment's date and clock in UTC.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[expect(missing_docs, reason = "the parts of a date and a clock")]
+pub struct Utc {
+    pub year: u64,
+    pub month: u64,
+    pub day: u64,
+    pub hour: u64,
+    pub minute: u64,
+    pub second: u64,
+}
+
+/// Date and clock of a moment, seconds since 1970.
+#[must_use]
+pub const fn utc(seconds: u64) -> Utc {
+    let (year, month, day) = civil(seconds / 86_400);
+    Utc { year, month, day, hour: seconds / 3_600 % 24, minute: seconds / 60 % 60, second: seconds % 60 }
+}
 
 /// RFC 3339 in UTC with nanoseconds, as Go's `time.RFC3339Nano` prints a moment whose fraction has
 /// nine digits. `nanos`: since 1970.
 #[must_use]
 pub fn rfc3339(nanos: u64) -> String {
-    let (seconds, fraction) = (nanos / 1_000_000_000, nanos % 1_000_000_000);
-    let (days, clock) = (seconds / 86_400, seconds % 86_400);
-    let (year, month, day) = civil(days);
-    let (hour, minute, second) = (clock / 3_600, clock / 60 % 60, clock % 60);
+    let Utc { year, month, day, hour, minute, second } = utc(nanos / 1_000_000_000);
+    let fraction = nanos % 1_000_000_000;
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:09}Z")
 }
 
 /// Year, month and day of a count of days since 1970 (Howard Hinnant, "chrono-Compatible Low-Level
 /// Date Algorithms", `civil_from_days`).
-fn civil(days: u64) -> (u64, u64, u64) {
+const fn civil(days: u64) -> (u64, u64, u64) {
     let shifted = days + 719_468;
     let (era, of_era) = (shifted / 146_097, shifted % 146_097);
     let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
@@ -21,7 +38,7 @@ fn civil(days: u64) -> (u64, u64, u64) {
     let march = (5 * of_year + 2) / 153;
     let day = of_year - (153 * march + 2) / 5 + 1;
     let month = if march < 10 { march + 3 } else { march - 9 };
-    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+    (era * 400 + year_of_era + (month <= 2) as u64, month, day)
 }
 
 #[cfg(test)]

@@ -1,0 +1,138 @@
+//! What is kept of a request once it has ended: where, why, how much, how long; never a text.
+//!
+//! Absent: where it is kept (the shell's store), and requests that run.
+
+use std::time::Duration;
+
+use causeway_wire::{Backend, Code, Outcome};
+use serde_json::{Value, json};
+
+/// One request that has ended.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Account {
+    /// Our id.
+    pub id: String,
+    /// The caller's own.
+    pub own_id: Option<String>,
+    /// When its head was there, milliseconds since 1970.
+    pub started_ms: u64,
+    /// The key's id; empty where none was good.
+    pub key: String,
+    /// Method.
+    pub method: String,
+    /// Path as shown: shortened, printable.
+    pub path: String,
+    /// The reduced model name, once one was read.
+    pub model: Option<String>,
+    /// The edge that answered, or was asked last.
+    pub edge: Option<String>,
+    /// HTTP status, where an answer began.
+    pub status: Option<u16>,
+    /// Why it did not go well.
+    pub code: Option<Code>,
+    /// The caller left before its answer was whole.
+    pub abandoned: bool,
+    /// What the edge said of it.
+    pub outcome: Outcome,
+    /// From its head to the answer's first byte.
+    pub first: Option<Duration>,
+    /// From its head to its end.
+    pub total: Duration,
+}
+
+impl Account {
+    /// Who answered, in the contract's word.
+    #[must_use]
+    pub fn served_by(&self) -> Option<&'static str> {
+        match (&self.edge, self.outcome.served_by) {
+            (_, Some(backend)) => Some(word(backend)),
+            (Some(_), None) if self.code.is_none() => Some(word(Backend::Local)),
+            _ => None,
+        }
+    }
+
+    /// How it ended, in one word: `ok`, `cancelled` (its caller left), or the code.
+    #[must_use]
+    pub fn result(&self) -> &'static str {
+        match self.code {
+            Some(code) => code.as_str(),
+            None if self.abandoned => Code::Cancelled.as_str(),
+            None => "ok",
+        }
+    }
+
+    /// `GET /causeway/v1/requests/ID`.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        json!({
+            "id": self.id,
+            "own_id": self.own_id,
+            "state": "ended",
+            "result": self.result(),
+            "started_ms": self.started_ms,
+            "method": self.method,
+            "path": self.path,
+            "model": self.model,
+            "edge": self.edge,
+            "served_by": self.served_by(),
+            "status": self.status,
+            "input_tokens": self.outcome.input_tokens,
+            "output_tokens": self.outcome.output_tokens,
+            "cost_usd": self.outcome.usd.unwrap_or(0.0),
+            "first_token_ms": self.first.map(ms),
+            "total_ms": ms(self.total),
+        })
+    }
+}
+
+/// A request that runs, for the same question.
+#[must_use]
+pub fn running_json(id: &str, own_id: Option<&str>, started_ms: u64) -> Value {
+    json!({ "id": id, "own_id": own_id, "state": "running", "started_ms": started_ms })
+}
+
+const fn word(backend: Backend) -> &'static str {
+    match backend {
+        Backend::Local => "local",
+        Backend::Bedrock => "bedrock",
+        Backend::OllamaCloud => "ollama_cloud",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_says_where_why_how_much_and_how_long() {
+        let account = Account {
+            id: "ID".to_owned(),
+            edge: Some("gpu-1".to_owned()),
+            status: Some(200),
+            outcome: Outcome { input_tokens: Some(3), output_tokens: Some(16), ..Outcome::default() },
+            first: Some(Duration::from_millis(40)),
+            total: Duration::from_millis(900),
+            ..Account::default()
+        };
+        let told = account.to_json();
+        for (name, expected) in [
+            ("result", json!("ok")),
+            ("served_by", json!("local")),
+            ("output_tokens", json!(16)),
+            ("first_token_ms", json!(40)),
+            ("total_ms", json!(900)),
+            ("cost_usd", json!(0.0)),
+        ] {
+            assert_eq!(told[name], expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_request_that_no_backend_answered_names_none() {
+        let refused = Account { edge: Some("gpu-1".to_owned()), code: Some(Code::Saturated), ..Account::default() };
+        assert_eq!((refused.served_by(), refused.result()), (None, "saturated"));
+        let left = Account { edge: Some("gpu-1".to_owned()), abandoned: true, ..Account::default() };
+        assert_eq!((left.served_by(), left.result()), (Some("local"), "cancelled"));
+    }
+}

@@ -1,0 +1,230 @@
+//! The books as `serve` keeps them: ended requests on their way into the store.
+//!
+//! Invariants: no request waits for the disk; what cannot be written is kept up to a bound and tried
+//! again, then counted. Absent: what is written ([`crate::standalone::store::books`]).
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use causeway_dialect::time::{Utc, utc};
+use tokio::sync::Notify;
+use tokio::task::spawn_blocking;
+
+use crate::core::account::Account;
+use crate::standalone::store::{Store, StoreError};
+
+/// Requests not yet written, count: about 500 bytes each.
+const BACKLOG: usize = 65_536;
+
+/// Ended requests that are found without asking the store, count: more than end while one batch is
+/// written.
+const RECENT: usize = 4_096;
+
+/// How long requests are gathered for one transaction: each costs the disk a flush.
+const GATHER: Duration = Duration::from_millis(200);
+
+/// A store that refuses is tried again after this.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Requests without a good key that are entered in a second, count: guessing must not fill the store.
+const STRANGERS: u32 = 10;
+
+/// See the module's head.
+pub(crate) struct Books {
+    store: Arc<Mutex<Store>>,
+    entries: Mutex<Entries>,
+    filled: Notify,
+}
+
+#[derive(Default)]
+struct Entries {
+    pending: Vec<Arc<Account>>,
+    recent: VecDeque<Arc<Account>>,
+    /// Not entered: too many, or the store refused for too long.
+    lost: u64,
+    /// Entered without a good key in the second that began then.
+    strangers: Option<(Instant, u32)>,
+}
+
+impl Books {
+    pub(crate) fn new(store: Store) -> Arc<Self> {
+        Arc::new(Self { store: Arc::new(Mutex::new(store)), entries: Mutex::default(), filled: Notify::new() })
+    }
+
+    /// Takes a request that has ended.
+    pub(crate) fn enter(&self, account: Account) {
+        let mut entries = self.lock();
+        if account.key.is_empty() && !entries.admits_stranger(Instant::now()) {
+            return;
+        }
+        let account = Arc::new(account);
+        if entries.recent.len() >= RECENT {
+            entries.recent.pop_front();
+        }
+        entries.recent.push_back(Arc::clone(&account));
+        if entries.pending.len() >= BACKLOG {
+            entries.lost += 1;
+            return;
+        }
+        entries.pending.push(account);
+        drop(entries);
+        self.filled.notify_one();
+    }
+
+    /// What is told of a request of this key that has ended, as JSON.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be read.
+    pub(crate) async fn find(&self, key: &str, id: &str) -> Result<Option<String>, StoreError> {
+        let is_it =
+            |account: &Arc<Account>| account.key == key && (account.id == id || account.own_id.as_deref() == Some(id));
+        let recent = self.lock().recent.iter().rev().find(|account| is_it(account)).cloned();
+        if let Some(account) = recent {
+            return Ok(Some(account.to_json().to_string()));
+        }
+        let (store, key, id) = (Arc::clone(&self.store), key.to_owned(), id.to_owned());
+        let found = spawn_blocking(move || locked(&store).request(&key, &id));
+        // It ends early only with the process.
+        found.await.unwrap_or(Ok(None))
+    }
+
+    /// Writes what has gathered, for ever.
+    pub(crate) async fn run(self: Arc<Self>) {
+        loop {
+            self.filled.notified().await;
+            tokio::time::sleep(GATHER).await;
+            self.write().await;
+        }
+    }
+
+    /// Writes what has gathered, until it is written.
+    pub(crate) async fn write(&self) {
+        let mut told = false;
+        loop {
+            let batch = std::mem::take(&mut self.lock().pending);
+            if batch.is_empty() {
+                return;
+            }
+            let (store, rows) = (Arc::clone(&self.store), batch.clone());
+            let outcome = spawn_blocking(move || locked(&store).enter(rows.iter().map(Arc::as_ref), day)).await;
+            let Ok(outcome) = outcome else { return };
+            let lost = std::mem::take(&mut self.lock().lost);
+            if lost > 0 {
+                tracing::error!(lost, "requests were left out of the books: the store took too long");
+            }
+            let Err(error) = outcome else { continue };
+            if !told {
+                tracing::error!(%error, "the books cannot be written; they are kept and tried again");
+            }
+            told = true;
+            self.put_back(batch);
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    fn put_back(&self, mut batch: Vec<Arc<Account>>) {
+        let mut entries = self.lock();
+        batch.append(&mut entries.pending);
+        let surplus = batch.len().saturating_sub(BACKLOG);
+        batch.truncate(BACKLOG);
+        entries.lost += surplus as u64;
+        entries.pending = batch;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entries {
+    fn admits_stranger(&mut self, now: Instant) -> bool {
+        let (since, count) =
+            self.strangers.filter(|(since, _)| now - *since < Duration::from_secs(1)).unwrap_or((now, 0));
+        self.strangers = Some((since, count.saturating_add(1)));
+        count < STRANGERS
+    }
+}
+
+fn locked(store: &Mutex<Store>) -> MutexGuard<'_, Store> {
+    store.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The UTC day on which a request began.
+fn day(account: &Account) -> String {
+    let Utc { year, month, day, .. } = utc(account.started_ms / 1_000);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::standalone::store::books::By;
+
+    fn books() -> (tempfile::TempDir, Arc<Books>) {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::create(&directory.path().join("s.db")).unwrap();
+        (directory, Books::new(store))
+    }
+
+    fn account(id: usize, key: &str) -> Account {
+        let edge = Some("gpu-1".to_owned());
+        Account { id: id.to_string(), key: key.to_owned(), edge, started_ms: 1_795_392_000_000, ..Account::default() }
+    }
+
+    #[tokio::test]
+    async fn a_request_is_found_from_the_moment_it_ends_and_after_it_is_only_in_the_store() {
+        let (_directory, books) = books();
+        books.enter(account(0, "k"));
+        assert!(books.find("k", "0").await.unwrap().is_some());
+        books.write().await;
+        for id in 1..=RECENT {
+            books.enter(account(id, "k"));
+        }
+        assert!(books.find("k", "0").await.unwrap().unwrap().contains("\"result\":\"ok\""));
+        assert_eq!(books.find("other", "0").await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn every_request_is_in_its_days_sum() {
+        let (_directory, books) = books();
+        for id in 0..100 {
+            books.enter(account(id, "k"));
+        }
+        books.write().await;
+        let sums = locked(&books.store).usage(By::Day).unwrap();
+        assert_eq!((sums[0].of.as_str(), sums[0].requests), ("2026-11-23", 100));
+    }
+
+    #[test]
+    fn guessing_enters_a_few_requests_a_second_and_no_more() {
+        let (_directory, books) = books();
+        for id in 0..1_000 {
+            books.enter(account(id, ""));
+        }
+        assert!(books.lock().pending.len() <= 2 * STRANGERS as usize);
+        books.enter(account(1_000, "k"));
+        assert_eq!(books.lock().pending.last().unwrap().key, "k");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_store_refuses_is_kept_and_written_once_it_takes_it_again() {
+        let (directory, books) = books();
+        let other = rusqlite::Connection::open(directory.path().join("s.db")).unwrap();
+        other
+            .execute_batch("CREATE TRIGGER no BEFORE INSERT ON requests BEGIN SELECT raise(ABORT, 'no'); END")
+            .unwrap();
+        books.enter(account(1, "k"));
+        let writing = tokio::spawn({
+            let books = Arc::clone(&books);
+            async move { books.write().await }
+        });
+        while books.lock().pending.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        other.execute_batch("DROP TRIGGER no").unwrap();
+        writing.await.unwrap();
+        assert_eq!(locked(&books.store).usage(By::Key).unwrap()[0].requests, 1);
+    }
+}

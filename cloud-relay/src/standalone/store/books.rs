@@ -1,0 +1,280 @@
+//! The books: requests that have ended, their daily sums, and what was done to keys.
+//!
+//! Invariants: a request is entered together with its part of the day's sum, or not at all; the
+//! sums stay when the requests they were made of are forgotten. Absent: texts.
+
+use rusqlite::{OptionalExtension as _, params};
+
+use super::{Store, StoreError, seconds};
+use crate::core::account::Account;
+
+/// Requests remembered one by one, count: about 400 bytes each, so that they take half the store.
+const MAX_REQUESTS: i64 = 1_000_000;
+
+/// Events remembered, count: about 100 bytes each.
+const MAX_EVENTS: i64 = 500_000;
+
+/// Rows that a report reads at most, count.
+const MAX_ROWS: u32 = 100_000;
+
+pub(super) const SCHEMA: &str = "
+    ALTER TABLE keys ADD COLUMN local_only INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE keys ADD COLUMN rpm INTEGER;
+    ALTER TABLE keys ADD COLUMN concurrent INTEGER;
+    ALTER TABLE keys ADD COLUMN min_first_token_ms INTEGER NOT NULL DEFAULT 250;
+    ALTER TABLE keys ADD COLUMN batch_only INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE requests (
+        number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, own_id TEXT, key TEXT NOT NULL,
+        ended_ms INTEGER NOT NULL, result TEXT NOT NULL, served_by TEXT, edge TEXT, model TEXT,
+        told TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX requests_own ON requests (own_id) WHERE own_id IS NOT NULL;
+    CREATE INDEX requests_ended ON requests (ended_ms);
+    CREATE TABLE usage (
+        day TEXT NOT NULL, key TEXT NOT NULL, model TEXT NOT NULL, edge TEXT NOT NULL,
+        served_by TEXT NOT NULL, requests INTEGER NOT NULL, failed INTEGER NOT NULL,
+        input INTEGER NOT NULL, output INTEGER NOT NULL, usd REAL NOT NULL,
+        PRIMARY KEY (day, key, model, edge, served_by)
+    ) STRICT;
+    CREATE TABLE events (
+        number INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, kind TEXT NOT NULL, what TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX events_at ON events (at_ms);";
+
+/// What usage is summed by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub(crate) enum By {
+    Key,
+    Model,
+    Edge,
+    Day,
+}
+
+/// One sum.
+#[derive(Clone, PartialEq, Debug, Default, serde::Serialize)]
+pub(crate) struct Sum {
+    /// The key's id, the model, the edge or the day.
+    pub(crate) of: String,
+    pub(crate) requests: i64,
+    pub(crate) failed: i64,
+    pub(crate) input_tokens: i64,
+    pub(crate) output_tokens: i64,
+    pub(crate) usd: f64,
+}
+
+/// One line of the audit.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
+pub(crate) struct Entry {
+    /// Milliseconds since 1970.
+    pub(crate) at_ms: i64,
+    /// `key_created`, `key_revoked`, `refused`, `failed`, `overflow`.
+    pub(crate) kind: String,
+    pub(crate) what: String,
+}
+
+impl Store {
+    /// Enters requests that have ended. `day` is the day of one of them (UTC, `2026-11-23`).
+    pub(crate) fn enter<'a>(
+        &mut self,
+        accounts: impl Iterator<Item = &'a Account>,
+        day: impl Fn(&Account) -> String,
+    ) -> Result<(), StoreError> {
+        let path = self.path.clone();
+        self.enter_raw(accounts, day).map_err(|error| super::explain(&path, &error))
+    }
+
+    fn enter_raw<'a>(
+        &mut self,
+        accounts: impl Iterator<Item = &'a Account>,
+        day: impl Fn(&Account) -> String,
+    ) -> rusqlite::Result<()> {
+        let batch = self.connection.transaction()?;
+        {
+            let mut request = batch.prepare(
+                "INSERT OR IGNORE INTO requests (id, own_id, key, ended_ms, result, served_by, edge, model, told)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            )?;
+            let mut usage = batch.prepare(
+                "INSERT INTO usage VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6, ?7, ?8, ?9)
+                 ON CONFLICT DO UPDATE SET requests = requests + 1, failed = failed + excluded.failed,
+                 input = input + excluded.input, output = output + excluded.output, usd = usd + excluded.usd",
+            )?;
+            for account in accounts {
+                let served_by = account.served_by();
+                let ended = account.started_ms.saturating_add(account.total.as_millis().try_into().unwrap_or(u64::MAX));
+                let new = request.execute(params![
+                    account.id,
+                    account.own_id,
+                    account.key,
+                    seconds(ended),
+                    account.result(),
+                    served_by,
+                    account.edge,
+                    account.model,
+                    account.to_json().to_string(),
+                ])?;
+                // Only what a backend answered is a use; refusals are in `requests`.
+                let (Some(served_by), 1..) = (served_by, new) else { continue };
+                usage.execute(params![
+                    day(account),
+                    account.key,
+                    account.model.as_deref().unwrap_or_default(),
+                    account.edge.as_deref().unwrap_or_default(),
+                    served_by,
+                    i64::from(account.code.is_some()),
+                    seconds(account.outcome.input_tokens.unwrap_or(0)),
+                    seconds(account.outcome.output_tokens.unwrap_or(0)),
+                    account.outcome.usd.unwrap_or(0.0),
+                ])?;
+            }
+        }
+        batch
+            .execute("DELETE FROM requests WHERE number <= (SELECT max(number) FROM requests) - ?1", [MAX_REQUESTS])?;
+        batch.execute("DELETE FROM events WHERE number <= (SELECT max(number) FROM events) - ?1", [MAX_EVENTS])?;
+        batch.commit()
+    }
+
+    /// What is told of an ended request of this key, by our id or the caller's own (the latest of
+    /// that name).
+    pub(crate) fn request(&self, key: &str, id: &str) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT told FROM requests WHERE key = ?1 AND (id = ?2 OR own_id = ?2) ORDER BY number DESC LIMIT 1";
+        let found = self.connection.query_row(sql, [key, id], |row| row.get(0)).optional();
+        found.map_err(|error| self.explain(&error))
+    }
+
+    /// Notes what was done; `now` in Unix seconds.
+    pub(super) fn note(&self, now: u64, kind: &str, what: &str) -> Result<(), StoreError> {
+        let sql = "INSERT INTO events (at_ms, kind, what) VALUES (?1, ?2, ?3)";
+        let at = seconds(now.saturating_mul(1_000));
+        self.connection.execute(sql, params![at, kind, what]).map(drop).map_err(|error| self.explain(&error))
+    }
+
+    /// Everything since then (milliseconds since 1970), oldest first: what was done to keys, requests
+    /// that were refused or failed, and those that another backend answered.
+    pub(crate) fn audit(&self, since_ms: u64) -> Result<Vec<Entry>, StoreError> {
+        let sql = "
+            SELECT at_ms, kind, what, number FROM events WHERE at_ms >= ?1
+            UNION ALL
+            SELECT ended_ms,
+                CASE WHEN served_by = 'bedrock' THEN 'overflow' WHEN served_by IS NULL THEN 'refused' ELSE 'failed' END,
+                id || ' ' || result || ' key ' || iif(key = '', '-', key) || ' model ' || coalesce(model, '-')
+                    || ' edge ' || coalesce(edge, '-'), number
+            FROM requests WHERE ended_ms >= ?1 AND (result != 'ok' OR served_by = 'bedrock')
+            ORDER BY 1 DESC, 4 DESC LIMIT ?2";
+        let read = || {
+            let mut statement = self.connection.prepare(sql)?;
+            let rows = statement.query_map(params![seconds(since_ms), MAX_ROWS], |row| {
+                Ok(Entry { at_ms: row.get(0)?, kind: row.get(1)?, what: row.get(2)? })
+            })?;
+            rows.collect::<rusqlite::Result<Vec<Entry>>>()
+        };
+        let mut entries = read().map_err(|error| self.explain(&error))?;
+        entries.reverse();
+        Ok(entries)
+    }
+
+    /// Sums of what was used.
+    pub(crate) fn usage(&self, by: By) -> Result<Vec<Sum>, StoreError> {
+        let column = match by {
+            By::Key => "key",
+            By::Model => "model",
+            By::Edge => "edge",
+            By::Day => "day",
+        };
+        let sql = format!(
+            "SELECT {column}, sum(requests), sum(failed), sum(input), sum(output), sum(usd)
+             FROM usage GROUP BY 1 ORDER BY 1 LIMIT {MAX_ROWS}"
+        );
+        let read = || {
+            let mut statement = self.connection.prepare(&sql)?;
+            let rows = statement.query_map([], |row| {
+                Ok(Sum {
+                    of: row.get(0)?,
+                    requests: row.get(1)?,
+                    failed: row.get(2)?,
+                    input_tokens: row.get(3)?,
+                    output_tokens: row.get(4)?,
+                    usd: row.get(5)?,
+                })
+            })?;
+            rows.collect::<rusqlite::Result<Vec<Sum>>>()
+        };
+        read().map_err(|error| self.explain(&error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use causeway_wire::{Backend, Code, Outcome};
+
+    use super::*;
+
+    fn account(id: &str) -> Account {
+        Account {
+            id: id.to_owned(),
+            own_id: Some(format!("mine-{id}")),
+            started_ms: 1_000,
+            key: "k".to_owned(),
+            model: Some("m:latest".to_owned()),
+            edge: Some("gpu-1".to_owned()),
+            status: Some(200),
+            outcome: Outcome {
+                input_tokens: Some(3),
+                output_tokens: Some(16),
+                served_by: Some(Backend::Local),
+                ..Outcome::default()
+            },
+            total: Duration::from_millis(500),
+            ..Account::default()
+        }
+    }
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::create(&directory.path().join("s.db")).unwrap();
+        (directory, store)
+    }
+
+    fn today(_: &Account) -> String {
+        "2026-11-23".to_owned()
+    }
+
+    #[test]
+    fn a_request_is_found_by_either_id_and_by_its_own_key_alone() {
+        let (_directory, mut store) = store();
+        store.enter([account("a")].iter(), today).unwrap();
+        for id in ["a", "mine-a"] {
+            assert!(store.request("k", id).unwrap().unwrap().contains("\"output_tokens\":16"), "{id}");
+            assert_eq!(store.request("other", id).unwrap(), None);
+        }
+        assert_eq!(store.request("k", "b").unwrap(), None);
+    }
+
+    #[test]
+    fn sums_count_what_was_answered_once_and_refusals_not_at_all() {
+        let (_directory, mut store) = store();
+        let refused = Account { code: Some(Code::Saturated), outcome: Outcome::default(), ..account("r") };
+        let broken = Account { code: Some(Code::LinkLost), ..account("b") };
+        store.enter([account("a"), account("a"), refused, broken].iter(), today).unwrap();
+        for (by, of) in [(By::Key, "k"), (By::Model, "m:latest"), (By::Edge, "gpu-1"), (By::Day, "2026-11-23")] {
+            let sum = Sum { of: of.to_owned(), requests: 2, failed: 1, input_tokens: 6, output_tokens: 32, usd: 0.0 };
+            assert_eq!(store.usage(by).unwrap(), [sum]);
+        }
+    }
+
+    #[test]
+    fn the_audit_has_refusals_failures_and_what_was_done_to_keys_but_no_answer_that_went_well() {
+        let (_directory, mut store) = store();
+        store.note(1, "key_created", "k (test)").unwrap();
+        let refused =
+            Account { code: Some(Code::ForbiddenModel), outcome: Outcome::default(), edge: None, ..account("r") };
+        let left = Account { abandoned: true, ..account("l") };
+        store.enter([account("a"), refused, left].iter(), today).unwrap();
+        let kinds: Vec<String> = store.audit(0).unwrap().into_iter().map(|entry| entry.kind).collect();
+        assert_eq!(kinds, ["key_created", "refused", "failed"]);
+        assert!(store.audit(2_000).unwrap().is_empty());
+        assert!(store.audit(0).unwrap()[1].what.contains("forbidden_model key k model m:latest edge -"));
+    }
+}
