@@ -22,6 +22,7 @@ mod metadata;
 mod own;
 mod parts;
 mod pool;
+mod proxy;
 mod registry;
 mod relay;
 mod running;

@@ -3,6 +3,8 @@
 //! Runs where `OLLAMA_BIN` (or `ollama` on the PATH) and `CAUSEWAY_GGUF` are there, and says so
 //! where they are not. Scenarios share one server and run in order.
 
+mod cli;
+
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -22,7 +24,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         Ok(found) => found,
         Err(why) => return Ok(skipped("live", &why)),
     };
-    let server = Ollama::start(&found).await?;
+    let server = Arc::new(Ollama::start(&found).await?);
     let binary = Path::new(env!("CARGO_BIN_EXE_causeway-run"));
     let stack = Arc::new(Quickstart::start(binary, &["--ollama", &server.url, "--parallel", "1"]).await?);
     let direct = Api::new(&server.url, None);
@@ -37,6 +39,8 @@ async fn main() -> anyhow::Result<ExitCode> {
     runner.run("embed_gives_what_ollama_gives", embed(direct, api.clone())).await;
     runner.run("a_cancelled_answer_frees_the_slot_at_once", cancel(api.clone())).await;
     runner.run("a_deadline_that_passes_is_a_504_and_frees_the_slot", deadline(api)).await;
+    let client = cli::command_line(binary, Arc::clone(&stack), Arc::clone(&server), found);
+    runner.run("the_ollama_command_works_through_the_proxy", client).await;
     runner.run("the_access_log_has_a_line_for_each_request", log_lines(Arc::clone(&stack))).await;
     drop(stack);
     drop(server);

@@ -4,7 +4,7 @@
 //! `CAUSEWAY_GGUF` names (SmolLM2-135M-Instruct). It runs on a free port with a private home.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -106,6 +106,14 @@ impl Ollama {
             }
         }
         Ok(())
+    }
+
+    /// Runs the `ollama` command against another host than this server, with its home.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn client(&self, found: &Found, host: &str, arguments: &[&str]) -> std::io::Result<Output> {
+        command(&found.binary, self.home.path(), host).args(arguments).output()
     }
 
     fn log(&self) -> String {

@@ -4,6 +4,7 @@
 //! `keys create` and never taken from arguments.
 
 mod keys;
+mod proxy;
 mod reports;
 
 use std::ffi::OsString;
@@ -63,6 +64,8 @@ enum Command {
     /// Callers' keys.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Serves clients on this machine that cannot send a key (the `ollama` command), adding it.
+    Proxy(proxy::Proxy),
     /// Sums requests, tokens and cost of what was answered.
     Usage(reports::Usage),
     /// Prints what was done to keys, and requests that were refused, failed or went to the cloud.
@@ -123,6 +126,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         }
         Command::Serve { config, until_stdin_closes } => return serve(&config.path, until_stdin_closes),
         Command::Keys(command) => keys::run(command)?,
+        Command::Proxy(asked) => return proxy::run(&asked),
         Command::Usage(asked) => reports::usage(&asked)?,
         Command::Audit(asked) => reports::audit(&asked)?,
     }

@@ -7,5 +7,6 @@ mod command_line;
 mod exchange;
 mod keys;
 mod metadata;
+mod proxy;
 mod support;
 mod tls;

@@ -122,7 +122,10 @@ fn quote(text: &str) -> String {
 }
 
 fn text_of(key: &str, value: &RawValue) -> Result<Option<String>, BadBody> {
-    serde_json::from_str(value.get()).map_err(|_| BadBody(format!("`{key}` must be a string")))
+    let text: Option<String> =
+        serde_json::from_str(value.get()).map_err(|_| BadBody(format!("`{key}` must be a string")))?;
+    // Ollama's own command sends `"name":""` beside the model.
+    Ok(text.filter(|text| !text.is_empty()))
 }
 
 fn flag_of(value: &RawValue) -> Result<Option<bool>, BadBody> {

@@ -30,6 +30,8 @@ fn model_and_stream_are_read_wherever_they_stand() {
     assert_eq!(read(br#"{"model":null,"stream":null}"#), Ok(Envelope::default()));
     assert_eq!(read(br#"{"name":"m"}"#).unwrap().model.as_deref(), Some("m"));
     assert_eq!(read(br#"{"name":"m","model":"m"}"#).unwrap().model.as_deref(), Some("m"));
+    assert_eq!(read(br#"{"name":"","model":"m"}"#).unwrap().model.as_deref(), Some("m"), "as the ollama command does");
+    assert_eq!(read(br#"{"name":"","model":""}"#).unwrap().model, None);
 }
 
 #[test]

@@ -72,6 +72,14 @@ pub fn edge_client(
     Ok(Arc::new(config))
 }
 
+/// A caller's side of the callers' port: TLS 1.2 or higher. `roots` as for [`edge_client`].
+pub fn caller_client(roots: Option<&[CertificateDer<'static>]>) -> Result<rustls::ClientConfig, TlsError> {
+    Ok(rustls::ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(trust(roots)?)
+        .with_no_client_auth())
+}
+
 fn trust(roots: Option<&[CertificateDer<'static>]>) -> Result<rustls::RootCertStore, TlsError> {
     let mut store = rustls::RootCertStore::empty();
     if let Some(own) = roots {
