@@ -11,6 +11,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use rand::rngs::StdRng;
 
+mod audit;
 mod catalog;
 mod conn;
 mod conns;

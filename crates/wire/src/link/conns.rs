@@ -117,10 +117,8 @@ impl Link {
             self.events.push_back(Event::Up { peer, resumed });
         }
         for parked in std::mem::take(&mut self.table.parked) {
-            if self.table.streams.get(&parked).is_some_and(|entry| entry.conn.is_none()) {
-                self.assign(parked);
-                self.touch(now, parked);
-            }
+            self.assign(parked);
+            self.touch(now, parked);
         }
         self.arm_conn(now, id);
     }
@@ -134,7 +132,9 @@ impl Link {
         let live = self.conns.iter().filter(|(_, conn)| conn.is_live() && conn.peer == Some(peer));
         match live.min_by_key(|(_, conn)| conn.streams).map(|(conn, _)| *conn) {
             Some(conn) => self.settle_on(id, conn),
-            None => self.table.parked.push(id),
+            None => {
+                self.table.parked.insert(id);
+            }
         }
     }
 

@@ -75,6 +75,18 @@ impl Orphans {
         waiting.frames
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.frames.max(self.bytes).max(self.by_age.len()).max(self.by_id.len())
+    }
+
+    /// For the audit: each count, and what it counts.
+    pub(super) fn counts(&self) -> [(&'static str, usize, usize); 3] {
+        let frames = self.by_id.values().map(|waiting| waiting.frames.len()).sum();
+        let bytes = self.by_id.values().flat_map(|waiting| &waiting.frames).map(body_len).sum();
+        let aged = self.by_age.iter().filter(|(_, id)| self.by_id.contains_key(id)).count();
+        [("frames", self.frames, frames), ("bytes", self.bytes, bytes), ("ages", self.by_age.len(), aged)]
+    }
+
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.by_age.front().map(|&(since, _)| since + ORPHAN_HOLD)
     }

@@ -230,6 +230,7 @@ impl Link {
             return;
         };
         self.timers.forget(Key::Stream(id));
+        self.table.parked.remove(&id);
         self.table.buffered -= entry.buffered;
         self.table.active -= usize::from(entry.active);
         self.table.busy -= usize::from(entry.busy);

@@ -3,6 +3,8 @@
 //! Invariants: a stream is in a connection's queue at most once per kind (stale rows are skipped);
 //! the counts here and on the connections follow every change through `Link::touch`.
 
+use std::collections::BTreeSet;
+
 use foldhash::HashMap;
 
 use super::orphans::Orphans;
@@ -32,8 +34,8 @@ impl Entry {
 #[derive(Debug, Default)]
 pub(super) struct Table {
     pub(super) streams: HashMap<StreamId, Entry>,
-    /// Streams without a connection (rows may be stale).
-    pub(super) parked: Vec<StreamId>,
+    /// Streams without a connection, the oldest request first.
+    pub(super) parked: BTreeSet<StreamId>,
     pub(super) tombs: Tombs,
     pub(super) orphans: Orphans,
     /// Send buffers of all streams together, bytes.

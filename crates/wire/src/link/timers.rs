@@ -66,6 +66,17 @@ impl Timers {
         Some(key)
     }
 
+    /// Whose rows there are.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.armed.keys()
+    }
+
+    /// For the audit: both halves of the table hold the same rows.
+    pub(super) fn counts(&self) -> [(&'static str, usize, usize); 1] {
+        let paired = self.rows.iter().filter(|(at, key)| self.armed.get(key) == Some(at)).count();
+        [("rows", self.rows.len().max(self.armed.len()), paired)]
+    }
+
     pub(super) fn next(&self) -> Option<Instant> {
         self.rows.first().map(|&(at, _)| at)
     }

@@ -78,6 +78,11 @@ impl Tombs {
         self.by_id.get(&id).map(|grave| (grave.tomb, grave.reply.as_deref()))
     }
 
+    /// For the audit: each has its age, and nothing else has.
+    pub(super) fn counts(&self) -> [(&'static str, usize, usize); 1] {
+        [("ages", self.by_age.len(), self.by_id.len())]
+    }
+
     pub(super) fn expire(&mut self, now: Instant, hold: Duration) {
         while self.by_age.front().is_some_and(|&(since, _)| since + hold <= now) {
             self.drop_oldest();

@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 /// Which way a message goes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Way {
     ToRelay,
     ToEdge,
@@ -40,6 +40,10 @@ pub(crate) struct Wire {
     pub(crate) relay_run: u32,
     pub(crate) edge_open: bool,
     pub(crate) relay_open: bool,
+    /// The edge was welcomed on it.
+    pub(crate) welcomed: bool,
+    /// The end that this way leads to was told to close: it hears nothing more.
+    pub(crate) closing: [bool; 2],
     /// Messages vanish, in both directions, and nobody is told.
     pub(crate) silent: bool,
     busy_until: [Instant; 2],
@@ -148,6 +152,8 @@ impl Net {
             relay_run,
             edge_open: false,
             relay_open: false,
+            welcomed: false,
+            closing: [false; 2],
             silent: false,
             busy_until: [self.now; 2],
             last_arrival: [self.now; 2],

@@ -3,6 +3,7 @@
 
 mod edge_app;
 mod judge;
+mod ledger;
 mod plan;
 mod relay_app;
 mod shell;
@@ -14,6 +15,7 @@ use causeway_wire::{Backend, Code, EdgeConfig, Frame, InstanceId, Limits, Link, 
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
+use self::ledger::Flow;
 use crate::net::{Faults, Happening, Net, Way};
 use crate::script::Script;
 
@@ -67,13 +69,6 @@ pub(crate) struct Job {
     pub(crate) released: Option<Instant>,
 }
 
-/// What was sent of an answer, each frame counted once.
-#[derive(Default)]
-struct Sent {
-    frames: u64,
-    bytes: u64,
-}
-
 pub(crate) struct Process {
     pub(crate) run: u32,
     pub(crate) link: Link,
@@ -94,7 +89,8 @@ pub(crate) struct World {
     belongs: HashMap<u64, InstanceId>,
     pub(crate) calls: BTreeMap<u64, Call>,
     pub(crate) jobs: HashMap<(u64, InstanceId), Job>,
-    sent: HashMap<u64, Sent>,
+    /// The bodies of each call, by the way they go.
+    flows: HashMap<(u64, Way), Flow>,
     runs: u32,
     pub(crate) events: Vec<String>,
     pub(crate) limits: Limits,
@@ -148,7 +144,7 @@ impl World {
             belongs: HashMap::new(),
             calls: BTreeMap::new(),
             jobs: HashMap::new(),
-            sent: HashMap::new(),
+            flows: HashMap::new(),
             runs: 0,
             events: Vec::new(),
             limits: Limits::STANDALONE,
@@ -291,6 +287,6 @@ impl World {
         }
         self.drain();
         self.relay.retain(|(_, link)| !link.is_dead(now));
-        self.check_memory();
+        self.check_books();
     }
 }

@@ -1,41 +1,34 @@
 //! What must hold at every step, and once everything has come to rest.
 
+use causeway_wire::Link;
 use causeway_wire::limits::RELAY_WINDOW;
-use causeway_wire::{Frame, decode};
 
-use super::{Verdict, World, call_of, stream_id};
+use super::{Verdict, World, stream_id};
+use crate::net::Way;
 
 impl World {
-    /// The count that the edge's cap on all buffers goes by is what the streams hold.
-    pub(super) fn check_memory(&self) {
-        let links = self.relay.iter().map(|(_, link)| link).chain(self.edge.as_ref().map(|edge| &edge.link));
-        for link in links {
-            let held: usize = self.calls.keys().map(|call| link.unacked(stream_id(*call))).sum();
-            assert_eq!(link.status().buffered, held);
+    /// Each end holds what the ledger says, byte for byte, and counts it right.
+    pub(super) fn check_books(&self) {
+        for (of, link) in &self.relay {
+            let calls = self.calls.iter().filter(|(_, record)| record.relay_run == self.relay_run);
+            let calls = calls.filter(|(_, record)| record.edge_instance == *of);
+            check_link(link, calls.map(|(call, record)| (*call, self.held_at_relay(*call, record))));
+        }
+        if let Some(edge) = &self.edge {
+            let jobs = self.jobs.iter().filter(|((_, instance), _)| *instance == edge.instance);
+            check_link(&edge.link, jobs.map(|((call, _), job)| (*call, self.held_at_edge(*call, job))));
         }
     }
 
-    /// A message left the edge. What is under way of an answer, or waits at the relay for its caller,
-    /// is never more than the relay's window.
-    pub(super) fn note_answer(&mut self, text: &str) {
-        let (stream, seq, body) = match decode(text) {
-            Ok(Frame::Head { stream, body, .. }) => (stream, 0, body),
-            Ok(Frame::Data { stream, seq, body, .. } | Frame::End { stream, seq, body, .. }) => (stream, seq, body),
-            Ok(_) | Err(_) => return,
-        };
-        let call = call_of(stream);
-        let sent = self.sent.entry(call).or_default();
-        if seq != sent.frames {
-            return;
-        }
-        sent.frames += 1;
-        sent.bytes += body.len() as u64;
+    /// A new frame of an answer left the edge. What is under way of it, or waits at the relay for its
+    /// caller, is never more than the relay's window.
+    pub(super) fn check_window(&self, call: u64) {
         let record = &self.calls[&call];
         let reads = !record.cancelled && !record.let_go && !matches!(record.verdict, Some(Verdict::Failed(_)));
         // Past its longest life the relay drops what comes, whoever reads.
         let lives = self.net.now < record.opened + self.limits.stream_max;
         if reads && lives && record.relay_run == self.relay_run {
-            let untaken = sent.bytes - record.received as u64;
+            let untaken = (self.flows[&(call, Way::ToRelay)].sent_bytes() - record.received) as u64;
             assert!(untaken <= RELAY_WINDOW, "call {call}: {untaken} bytes sent and not taken");
         }
     }
@@ -63,9 +56,11 @@ impl World {
         let links = self.relay.iter().map(|(_, link)| link).chain([&edge.link]);
         for link in links {
             let status = link.status();
-            assert_eq!((status.streams, status.buffered), (0, 0));
+            assert_eq!((status.streams, status.undelivered, status.buffered), (0, 0, 0));
+            assert_eq!(link.leftovers(), Vec::<String>::new());
         }
     }
+
     /// Both ends count as many connections as the relay wants.
     pub(crate) fn judge_connections(&self) {
         let edge = self.edge.as_ref().unwrap();
@@ -79,7 +74,9 @@ impl World {
     pub(crate) fn judge_ends(&self) {
         let (life, resume) = (self.limits.stream_max, self.limits.resume_window);
         for (call, record) in self.calls.iter().filter(|(_, record)| record.relay_run == self.relay_run) {
-            assert!(!record.refused || !self.jobs.contains_key(&(*call, record.edge_instance)), "call {call} ran");
+            // No run of the edge may have run it: the promise is not of one run only.
+            let ran = self.jobs.keys().any(|(job, _)| job == call);
+            assert!(!record.refused || !ran, "call {call} ran");
             let gone = record.released.filter(|_| record.let_go);
             for end in record.ended.into_iter().chain(gone) {
                 assert!(end - record.opened <= life + resume, "call {call} took {:?}", end - record.opened);
@@ -92,4 +89,14 @@ impl World {
             assert!(released <= life + 2 * resume, "call {call}: the edge held it for {released:?}");
         }
     }
+}
+
+fn check_link(link: &Link, calls: impl Iterator<Item = (u64, usize)>) {
+    let mut total = 0;
+    for (call, held) in calls {
+        assert_eq!(link.unacked(stream_id(call)), held, "call {call}: bytes held");
+        total += held;
+    }
+    assert_eq!(link.status().buffered, total, "all bytes held");
+    assert_eq!(link.miscounts(), Vec::<String>::new());
 }

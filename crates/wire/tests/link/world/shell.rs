@@ -76,11 +76,16 @@ impl World {
         match way {
             Way::ToEdge if wire.edge_open => {
                 let conn = ConnId(wire.edge_conn);
-                if let Some(edge) = self.edge.as_mut().filter(|edge| edge.run == wire.edge_run) {
+                let run = wire.edge_run;
+                self.note_heard(id, way, text);
+                if let Some(edge) = self.edge.as_mut().filter(|edge| edge.run == run) {
                     edge.link.handle_input(now, Input::Message(conn, text));
                 }
             }
-            Way::ToRelay if wire.relay_open => self.relay_message(id, text),
+            Way::ToRelay if wire.relay_open => {
+                self.note_heard(id, way, text);
+                self.relay_message(id, text);
+            }
             Way::ToEdge | Way::ToRelay => {}
         }
     }
@@ -149,7 +154,7 @@ impl World {
                 let Some(text) = edge.and_then(|edge| edge.link.poll_transmit(now, conn)) else {
                     break;
                 };
-                self.note_answer(&text);
+                self.note_sent(Way::ToRelay, &text);
                 self.net.send(id, Way::ToRelay, text);
                 moved = true;
             }
@@ -161,6 +166,7 @@ impl World {
                 let Some(text) = link.and_then(|(_, link)| link.poll_transmit(now, ConnId(id))) else {
                     break;
                 };
+                self.note_sent(Way::ToEdge, &text);
                 self.net.send(id, Way::ToEdge, text);
                 moved = true;
             }
@@ -169,6 +175,9 @@ impl World {
     }
 
     pub(super) fn shut(&mut self, id: u64, by: Way) {
+        if let Some(wire) = self.net.wires.get_mut(&id) {
+            wire.closing[by as usize] = true;
+        }
         // What was queued goes first; the other end learns of it after that.
         self.pump();
         let (here, there) = match by {
