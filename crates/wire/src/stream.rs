@@ -205,6 +205,10 @@ impl Stream {
     }
 
     fn on_fail(&mut self, now: Instant, seq: u64, failure: Failure) {
+        // An edge that once took the request and does not know it now may have run it: that promise
+        // is of its present run only.
+        let disowned = matches!(failure.code, Code::UnknownStream | Code::WrongInstance);
+        let failure = if disowned && self.was_taken() { link_lost() } else { failure };
         // An edge that gave the stream up, or never had it, has nothing left to send again.
         if !matches!(failure.code, Code::LinkLost | Code::UnknownStream) {
             return self.accept(now, seq, Item::Fail(failure), Bytes::new());
@@ -212,6 +216,11 @@ impl Stream {
         let queued = self.events.len();
         self.recv.end_abruptly(seq, failure, &mut self.events);
         self.note_conclusion(queued);
+    }
+
+    /// Relay: the edge has acknowledged the `open` or begun to answer.
+    fn was_taken(&self) -> bool {
+        self.send.first_acked() || self.recv.next() > 0
     }
 
     fn window_broken(&mut self, now: Instant) {

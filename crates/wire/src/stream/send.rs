@@ -122,6 +122,10 @@ impl SendHalf {
         self.base == 0 && self.flight.is_empty()
     }
 
+    pub(super) fn first_acked(&self) -> bool {
+        self.base > 0
+    }
+
     pub(super) fn next_seq(&self) -> u64 {
         self.base + self.flight.len() as u64
     }

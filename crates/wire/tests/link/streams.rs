@@ -1,5 +1,6 @@
 //! The rules of one stream, both ends by hand: each frame is carried, lost or kept by the test.
 
+mod refused;
 mod timing;
 
 use std::time::{Duration, Instant};
