@@ -62,12 +62,20 @@ fn draw(seed: u64) -> Course {
             16 => plan.push((at, Plan::RestartRelay)),
             17 => plan.push((at, Plan::Rotate)),
             18 => plan.push((at, Plan::Reconnect)),
-            _ if rng.random_bool(0.3) => plan.push((at, Plan::DrainEdge)),
+            // Requests cross the goodbye: the edge must refuse them.
+            _ if rng.random_bool(0.3) => {
+                let call = 60 + plan.len() as u64;
+                plan.extend([(at, Plan::DrainEdge), (at, Plan::Open(call))]);
+            }
             _ => plan.push((at, Plan::Rotate)),
         }
     }
+    let connections = rng.random_range(1..3);
+    if lossy {
+        plan.extend((50..54).map(|call| (rng.random_range(300..15_000), Plan::OpenBriefly(call))));
+    }
     plan.sort_by_key(|(at, _)| *at);
-    Course { faults, connections: rng.random_range(1..3), plan, lossy }
+    Course { faults, connections, plan, lossy }
 }
 
 /// Whether every request must come through: no process died and no outage neared the resume window.

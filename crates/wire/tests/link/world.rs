@@ -105,6 +105,8 @@ pub(crate) struct World {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Plan {
     Open(u64),
+    /// A request whose caller is gone so soon that the cancel may overtake the `open`.
+    OpenBriefly(u64),
     ResetAll,
     ResetOne,
     SilenceOne,

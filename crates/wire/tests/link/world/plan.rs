@@ -14,6 +14,12 @@ impl World {
                 let script = Script::draw(self.seed ^ (call << 20), 400_000);
                 self.open(call, script);
             }
+            Plan::OpenBriefly(call) => {
+                let mut script = Script::draw(self.seed ^ (call << 20), 400_000);
+                script.cancel_ms = Some(call % 4 * 8);
+                script.abrupt = false;
+                self.open(call, script);
+            }
             Plan::ResetAll => wires.iter().for_each(|wire| self.net.reset(*wire)),
             Plan::ResetOne => {
                 if let Some(wire) = wires.first() {
