@@ -26,11 +26,17 @@ impl Link {
         let at_work = streams.values().filter(|entry| entry.stream.is_active()).count();
         let unanswered = streams.values().filter(|entry| entry.stream.is_busy()).count();
         let homeless = streams.values().filter(|entry| entry.conn.is_none()).count();
+        let timers = self.timers.keys().filter(|key| match key {
+            Key::Stream(id) => !streams.contains_key(id),
+            Key::Conn(id) => !self.conns.contains_key(id),
+            Key::Dial | Key::Load | Key::Orphans | Key::Down => false,
+        });
         let counts = [
             ("buffered bytes", *buffered, held),
             ("active", *active, at_work),
             ("busy", *busy, unanswered),
             ("parked", parked.len(), homeless),
+            ("timers of nothing", timers.count(), 0),
         ];
         let mut wrong = differences("table", counts);
         wrong.extend(differences("orphans", orphans.counts()));
@@ -49,12 +55,6 @@ impl Link {
     #[must_use]
     pub fn leftovers(&self) -> Vec<String> {
         let Table { streams, parked, tombs: _, orphans, buffered, active, busy, was_full } = &self.table;
-        let timers = self.timers.keys().filter(|key| match key {
-            Key::Stream(id) => !streams.contains_key(id),
-            Key::Conn(id) => !self.conns.contains_key(id),
-            Key::Orphans => true,
-            Key::Dial | Key::Load | Key::Down => false,
-        });
         let figures = [
             ("streams", streams.len()),
             ("parked rows", parked.len()),
@@ -63,7 +63,6 @@ impl Link {
             ("active streams", *active),
             ("busy streams", *busy),
             ("want of room", usize::from(*was_full)),
-            ("timers of nothing", timers.count()),
             ("events", self.events.len()),
         ];
         let mut left = differences("table", figures.map(|(what, is)| (what, is, 0)));
