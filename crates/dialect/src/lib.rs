@@ -4,6 +4,7 @@
 //! daemon runs. One canonical request ([`chat`]) and one canonical answer ([`event`]): each dialect
 //! is a parser and an encoder of them, and no dialect knows a backend. Absent: sockets, clocks.
 
+pub mod anthropic;
 pub mod chat;
 pub mod encode;
 pub mod envelope;

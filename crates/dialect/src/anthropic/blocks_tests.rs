@@ -1,0 +1,235 @@
+//! Messages and their blocks: what they become, and where their faults are.
+
+use serde_json::json;
+
+use super::*;
+use crate::chat::{ImageKind, Input, Request};
+
+/// The smallest head of a PNG that is whole base64.
+const PNG: &str = "iVBORw0KGgoAAAANSUhEUgAA";
+
+fn request(messages: &Value) -> Result<Request, BadRequest> {
+    let body = json!({ "model": "m", "max_tokens": 9, "messages": messages });
+    super::super::parse(&serde_json::to_vec(&body).unwrap())
+}
+
+fn messages(messages: &Value) -> Vec<Message> {
+    match request(messages).unwrap().input {
+        Input::Chat(messages) => messages,
+        Input::Prompt(prompt) => panic!("a chat became the prompt {prompt:?}"),
+    }
+}
+
+fn dropped(given: &Value) -> Vec<String> {
+    request(given).unwrap().dropped
+}
+
+fn fault(messages: &Value) -> String {
+    request(messages).unwrap_err().to_string()
+}
+
+/// One message with these blocks.
+fn with(role: &str, blocks: &Value) -> Value {
+    json!([{ "role": role, "content": blocks }])
+}
+
+fn text(text: &str) -> Part {
+    Part::Text(text.to_owned())
+}
+
+#[test]
+fn a_string_and_a_text_block_are_the_same() {
+    let expected = [Message { role: Role::User, parts: vec![text("hi")] }];
+    assert_eq!(messages(&with("user", &json!("hi"))), expected);
+    assert_eq!(messages(&with("user", &json!([{ "type": "text", "text": "hi", "citations": null }]))), expected);
+    assert_eq!(messages(&with("USER", &json!("hi"))), expected, "Ollama does not mind the case");
+}
+
+#[test]
+fn results_become_messages_of_their_own_before_what_else_the_user_says() {
+    let given = json!([
+        { "role": "assistant", "content": [
+            { "type": "thinking", "thinking": "hm", "signature": "seal" },
+            { "type": "text", "text": "I look" },
+            { "type": "tool_use", "id": "t1", "name": "look", "input": { "at": [1] }, "caller": { "type": "direct" } },
+            { "type": "tool_use", "id": "t2", "name": "hear" },
+        ] },
+        { "role": "user", "content": [
+            { "type": "text", "text": "and now?" },
+            { "type": "tool_result", "tool_use_id": "t2", "content": "nothing", "is_error": true },
+            { "type": "tool_result", "tool_use_id": "t1", "content": [
+                { "type": "text", "text": "a cat" },
+                { "type": "image", "source": { "type": "base64", "media_type": "image/jpeg", "data": PNG } },
+            ] },
+            { "type": "tool_result", "tool_use_id": "t9" },
+            { "type": "text", "text": "go on" },
+        ] },
+    ]);
+    let image = Part::Image(Image { base64: PNG.to_owned(), kind: ImageKind::Png });
+    let call = |id: &str, name: &str, arguments: Value| {
+        let arguments = arguments.as_object().unwrap().clone();
+        Part::ToolCall(ToolCall { id: id.to_owned(), name: name.to_owned(), arguments })
+    };
+    let result = |id: &str, name: Option<&str>, parts, failed| {
+        let (id, name) = (Some(id.to_owned()), name.map(str::to_owned));
+        Message { role: Role::Tool, parts: vec![Part::ToolResult(ToolResult { id, name, parts, failed })] }
+    };
+    let thought = Part::Thinking { text: "hm".to_owned(), signature: Some("seal".to_owned()) };
+    let asked = vec![thought, text("I look"), call("t1", "look", json!({ "at": [1] })), call("t2", "hear", json!({}))];
+    let expected = [
+        Message { role: Role::Assistant, parts: asked },
+        result("t2", Some("hear"), vec![text("nothing")], true),
+        result("t1", Some("look"), vec![text("a cat"), image], false),
+        result("t9", None, vec![], false),
+        Message { role: Role::User, parts: vec![text("and now?"), text("go on")] },
+    ];
+    assert_eq!(messages(&given), expected);
+    assert!(dropped(&given).is_empty());
+}
+
+#[test]
+fn thought_without_a_seal_has_none_and_an_empty_thought_is_left_out() {
+    let given = |seal: &str, thought: &str| {
+        let blocks = json!([
+            { "type": "thinking", "thinking": thought, "signature": seal },
+            { "type": "text", "text": "so" },
+        ]);
+        messages(&with("assistant", &blocks)).remove(0).parts
+    };
+    let thought = |signature| Part::Thinking { text: "hm".to_owned(), signature };
+    assert_eq!(given("", "hm"), [thought(None), text("so")]);
+    assert_eq!(given("", ""), [text("so")]);
+    assert_eq!(given("seal", "").len(), 2, "a sealed thought may hide its text");
+}
+
+#[test]
+fn redacted_thought_is_dropped_and_listed_once() {
+    let given = json!([
+        { "role": "assistant", "content": [
+            { "type": "redacted_thinking", "data": "x" },
+            { "type": "redacted_thinking", "data": "y" },
+        ] },
+        { "role": "user", "content": "hi" },
+    ]);
+    assert_eq!(messages(&given).len(), 1);
+    assert_eq!(dropped(&given), ["redacted_thinking"]);
+}
+
+#[test]
+fn cache_marks_are_listed_once_and_unknown_members_by_name() {
+    let block = json!({ "type": "text", "text": "a", "cache_control": { "type": "ephemeral" }, "odd": 1 });
+    let given = json!([
+        { "role": "user", "content": [block, block] },
+        { "role": "user", "content": [block], "name": "Ann" },
+    ]);
+    assert_eq!(dropped(&given), ["cache_control", "content.odd", "messages.name"]);
+}
+
+#[test]
+fn a_message_that_says_nothing_is_left_out_and_nothing_else_is_refused() {
+    let empty = json!({ "role": "assistant", "content": "" });
+    assert_eq!(messages(&json!([empty, { "role": "user", "content": "hi" }, empty])).len(), 1);
+    for nothing in [
+        json!([]),
+        json!(null),
+        json!([empty]),
+        with("user", &json!([])),
+        with("user", &json!([{"type":"text","text":""}])),
+    ] {
+        assert!(fault(&nothing).starts_with("messages: at least one message"), "{nothing}");
+    }
+}
+
+#[test]
+fn every_fault_names_its_place_and_what_was_expected() {
+    for (given, expected) in [
+        (json!({}), "messages: expected a list, found an object"),
+        (json!(["hi"]), "messages[0]: expected an object, found a string"),
+        (json!([{ "content": "hi" }]), "messages[0].role: a string"),
+        (
+            json!([{ "role": "robot", "content": "hi" }]),
+            "messages[0].role: expected `user`, `assistant` or `system`, found `robot`",
+        ),
+        (json!([{ "role": "user" }]), "messages[0].content: a string or a list"),
+        (with("user", &json!(7)), "messages[0].content: expected a string or a list of blocks, found a number"),
+        (with("user", &json!([7])), "messages[0].content[0]: expected an object, found a number"),
+        (with("user", &json!([{}])), "messages[0].content[0].type: a string that is not empty"),
+        (with("user", &json!([{ "type": 7 }])), "messages[0].content[0].type: expected a string, found a number"),
+        (with("user", &json!([{ "type": "text" }])), "messages[0].content[0].text: a string is required"),
+        (
+            with("user", &json!([{ "type": "hologram" }])),
+            "messages[0].content[0].type: expected `text`, `image` or `tool_result`",
+        ),
+        (with("user", &json!([{ "type": "tool_use" }])), "messages[0].content[0].type: expected `text`, `image`"),
+        (with("assistant", &json!([{ "type": "image" }])), "messages[0].content[0].type: expected `text`, `thinking`"),
+        (
+            with("assistant", &json!([{ "type": "server_tool_use" }])),
+            "messages[0].content[0].type: expected `text`, `thinking`",
+        ),
+        (with("system", &json!([{ "type": "image" }])), "messages[0].content[0].type: expected `text` in system"),
+        (with("user", &json!([{ "type": "document" }])), "messages[0].content[0].type: documents are not taken yet"),
+        (with("assistant", &json!([{ "type": "tool_use", "name": "f" }])), "messages[0].content[0].id: a string"),
+        (with("assistant", &json!([{ "type": "tool_use", "id": "t" }])), "messages[0].content[0].name: a string"),
+        (
+            with("assistant", &json!([{ "type": "tool_use", "id": "t", "name": "f", "input": "{}" }])),
+            "messages[0].content[0].input: expected an object, found a string",
+        ),
+        (with("user", &json!([{ "type": "tool_result" }])), "messages[0].content[0].tool_use_id: a string"),
+        (
+            with("user", &json!([{ "type": "tool_result", "tool_use_id": "t", "is_error": "no" }])),
+            "messages[0].content[0].is_error: expected true or false",
+        ),
+        (
+            with("user", &json!([{ "type": "tool_result", "tool_use_id": "t", "content": 1 }])),
+            "messages[0].content[0].content: expected a string or a list of blocks",
+        ),
+        (
+            with("user", &json!([{ "type": "tool_result", "tool_use_id": "t", "content": [{ "type": "document" }] }])),
+            "messages[0].content[0].content[0].type: expected `text` or `image` in a result",
+        ),
+    ] {
+        let found = fault(&given);
+        assert!(found.starts_with(expected), "{found}\nshould begin with\n{expected}");
+    }
+}
+
+#[test]
+fn pictures_are_taken_as_base64_only_and_their_faults_have_a_place() {
+    let image = |source: Value| fault(&with("user", &json!([{ "type": "image", "source": source }])));
+    for (source, expected) in [
+        (json!(null), "messages[0].content[0].source: an object"),
+        (
+            json!({ "type": "url", "url": "https://example.com/a.png" }),
+            "messages[0].content[0].source.type: expected `base64`, found `url`",
+        ),
+        (json!({ "type": "file", "file_id": "f" }), "messages[0].content[0].source.type: expected `base64`"),
+        (json!({ "type": "base64" }), "messages[0].content[0].source.data: a string"),
+        (json!({ "type": "base64", "data": "AAAA" }), "messages[0].content[0].source.data: the picture is neither"),
+        (json!({ "type": "base64", "data": "####" }), "messages[0].content[0].source.data: the picture is not"),
+    ] {
+        let found = image(source);
+        assert!(found.starts_with(expected), "{found}\nshould begin with\n{expected}");
+    }
+}
+
+#[test]
+fn a_fault_never_repeats_a_prompt_and_bounds_what_it_repeats() {
+    let secret = "secret ".repeat(100);
+    let found = fault(&with("user", &json!({ "text": secret })));
+    assert!(!found.contains("secret"), "{found}");
+    let found = fault(&json!([{ "role": "\u{1b}[2J".repeat(500), "content": "hi" }]));
+    assert!(found.len() < 600 && !found.contains('\u{1b}'), "{found}");
+}
+
+#[test]
+fn pictures_and_blocks_are_counted_over_the_whole_request() {
+    let image = json!({ "type": "image", "source": { "type": "base64", "data": PNG } });
+    let result = json!({ "type": "tool_result", "tool_use_id": "t", "content": [image] });
+    let of = |count: usize| json!([{ "role": "user", "content": vec![image.clone(); count] }, { "role": "user", "content": [result] }]);
+    assert_eq!(messages(&of(MAX_IMAGES - 1)).len(), 2);
+    assert!(fault(&of(MAX_IMAGES)).starts_with("messages[1].content[0].content[0].source: at most 100"));
+    let empty = json!({ "type": "text", "text": "" });
+    let half = json!({ "role": "user", "content": vec![empty; MAX_BLOCKS / 2] });
+    let last = json!({ "role": "user", "content": [{ "type": "text", "text": "hi" }] });
+    assert_eq!(fault(&json!([half, half, last])), "messages[2].content[0]: at most 20000 blocks are taken");
+}
