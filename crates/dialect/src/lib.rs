@@ -12,6 +12,7 @@ pub mod error;
 pub mod event;
 pub mod image;
 pub mod model;
+pub mod openai;
 pub mod route;
 mod tail;
 pub mod time;
