@@ -245,7 +245,7 @@ impl<'a> Visitor<'a> for Key {
 
 /// Unicode simple folding onto an ASCII key. Besides the letters themselves only two characters
 /// fold to ASCII: U+017F (long s) and U+212A (Kelvin sign).
-fn folds_to(key: &str, guarded: &str) -> bool {
+pub(crate) fn folds_to(key: &str, guarded: &str) -> bool {
     let fold = |c: char| match c {
         '\u{17F}' => 's',
         '\u{212A}' => 'k',

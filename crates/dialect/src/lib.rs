@@ -6,12 +6,15 @@
 
 pub mod anthropic;
 pub mod chat;
+pub mod embed;
 pub mod encode;
 pub mod envelope;
 pub mod error;
 pub mod event;
 pub mod image;
 pub mod model;
+pub mod native;
+pub mod ollama;
 pub mod openai;
 pub mod route;
 mod tail;

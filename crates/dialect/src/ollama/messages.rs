@@ -1,0 +1,131 @@
+//! Messages and tools as Ollama's callers write them.
+
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+
+use super::fields::{Dropped, Fields, expected, text_of};
+use crate::chat::{BadRequest, Image, Message, Part, Role, Tool, ToolCall, ToolResult};
+use crate::image;
+
+/// Messages of one conversation, count: a message costs some 200 bytes of memory even where it says
+/// nothing, so these are 3 MiB at most beside the texts.
+pub const MAX_MESSAGES: usize = 16_384;
+
+/// Pictures of one message, count: six times what the largest hosted models take in a request.
+pub const MAX_IMAGES: usize = 128;
+
+/// Tools of one request, count: clients with many servers send some hundreds.
+pub const MAX_TOOLS: usize = 1_024;
+
+/// Calls of one message, count: models make a handful at once.
+pub const MAX_CALLS: usize = 256;
+
+const MESSAGE: [&str; 7] = ["role", "content", "thinking", "images", "tool_calls", "tool_name", "tool_call_id"];
+
+/// The conversation; empty where none is given (the model is to be loaded).
+pub(super) fn read(fields: &mut Fields<'_>, dropped: &mut Dropped) -> Result<Vec<Message>, BadRequest> {
+    let list = fields.list("messages", MAX_MESSAGES)?.unwrap_or_default();
+    list.into_iter().map(|(raw, place)| message(raw, place, dropped)).collect()
+}
+
+fn message(raw: &RawValue, place: String, dropped: &mut Dropped) -> Result<Message, BadRequest> {
+    let mut fields = Fields::of(raw, place, &MESSAGE)?;
+    let role = role(&mut fields)?;
+    let content = fields.some_text("content")?;
+    let thinking = fields.some_text("thinking")?;
+    let images = images(&mut fields)?;
+    let calls = tool_calls(&mut fields, dropped)?;
+    let name = fields.some_text("tool_name")?;
+    let id = fields.some_text("tool_call_id")?;
+    let said = content.map(Part::Text).into_iter().chain(images.into_iter().map(Part::Image));
+    let mut parts = Vec::new();
+    if let Some(text) = thinking {
+        parts.push(Part::Thinking { text, signature: None });
+    }
+    if role == Role::Tool {
+        parts.push(Part::ToolResult(ToolResult { id, name, parts: said.collect(), failed: false }));
+    } else {
+        parts.extend(said);
+        let unused = [(id.is_some(), "tool_call_id"), (name.is_some(), "tool_name")];
+        for (_, name) in unused.into_iter().filter(|(given, _)| *given) {
+            dropped.note(&fields.place_of(name));
+        }
+    }
+    parts.extend(calls.into_iter().map(Part::ToolCall));
+    fields.drop_rest(dropped);
+    Ok(Message { role, parts })
+}
+
+fn role(fields: &mut Fields<'_>) -> Result<Role, BadRequest> {
+    let what = "`system`, `user`, `assistant` or `tool`";
+    let role = fields.text("role")?.unwrap_or_default();
+    match role.to_lowercase().as_str() {
+        "system" | "developer" => Ok(Role::System),
+        "user" => Ok(Role::User),
+        "assistant" => Ok(Role::Assistant),
+        "tool" => Ok(Role::Tool),
+        _ => Err(expected(&fields.place_of("role"), what)),
+    }
+}
+
+/// The pictures of a message or prompt.
+pub(super) fn images(fields: &mut Fields<'_>) -> Result<Vec<Image>, BadRequest> {
+    let list = fields.list("images", MAX_IMAGES)?.unwrap_or_default();
+    list.into_iter().map(|(raw, place)| image::read(&text_of(raw, &place)?, &place)).collect()
+}
+
+fn tool_calls(fields: &mut Fields<'_>, dropped: &mut Dropped) -> Result<Vec<ToolCall>, BadRequest> {
+    let list = fields.list("tool_calls", MAX_CALLS)?.unwrap_or_default();
+    list.into_iter().map(|(raw, place)| tool_call(raw, place, dropped)).collect()
+}
+
+fn tool_call(raw: &RawValue, place: String, dropped: &mut Dropped) -> Result<ToolCall, BadRequest> {
+    let mut fields = Fields::of(raw, place, &["id", "type", "function"])?;
+    let id = fields.some_text("id")?.unwrap_or_default();
+    // Clients copy it from OpenAI's form; there is but one kind of call.
+    fields.take("type");
+    let place = fields.place_of("function");
+    let Some(function) = fields.take("function") else { return Err(expected(&place, "an object")) };
+    fields.drop_rest(dropped);
+    let mut fields = Fields::of(function, place, &["index", "name", "arguments"])?;
+    // The order of the list says the same.
+    fields.whole("index")?;
+    let name = name(&mut fields)?;
+    let arguments = fields.object("arguments")?.unwrap_or_default();
+    fields.drop_rest(dropped);
+    Ok(ToolCall { id, name, arguments })
+}
+
+fn name(fields: &mut Fields<'_>) -> Result<String, BadRequest> {
+    fields.some_text("name")?.ok_or_else(|| expected(&fields.place_of("name"), "the function's name"))
+}
+
+/// The functions that the model may call.
+pub(super) fn tools(fields: &mut Fields<'_>, dropped: &mut Dropped) -> Result<Vec<Tool>, BadRequest> {
+    let list = fields.list("tools", MAX_TOOLS)?.unwrap_or_default();
+    list.into_iter().map(|(raw, place)| tool(raw, place, dropped)).collect()
+}
+
+fn tool(raw: &RawValue, place: String, dropped: &mut Dropped) -> Result<Tool, BadRequest> {
+    let mut fields = Fields::of(raw, place, &["type", "function"])?;
+    if fields.text("type")?.is_some_and(|kind| !kind.is_empty() && kind != "function") {
+        return Err(expected(&fields.place_of("type"), "`function`"));
+    }
+    let place = fields.place_of("function");
+    let Some(function) = fields.take("function") else { return Err(expected(&place, "an object")) };
+    fields.drop_rest(dropped);
+    let mut fields = Fields::of(function, place, &["name", "description", "parameters"])?;
+    let name = name(&mut fields)?;
+    let description = fields.some_text("description")?;
+    let parameters = fields.object("parameters")?.unwrap_or_else(no_parameters);
+    fields.drop_rest(dropped);
+    Ok(Tool { name, description, parameters: Value::Object(parameters) })
+}
+
+/// The schema of a function without arguments.
+fn no_parameters() -> Map<String, Value> {
+    let mut schema = Map::new();
+    schema.insert("type".to_owned(), json!("object"));
+    schema.insert("properties".to_owned(), json!({}));
+    schema
+}
