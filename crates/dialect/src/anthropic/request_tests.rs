@@ -115,6 +115,17 @@ fn two_hundred_tools_are_fine_and_too_many_are_not() {
 }
 
 #[test]
+fn messages_and_stop_sequences_are_bounded() {
+    let message = json!({ "role": "user", "content": "hi" });
+    let messages = |count: usize| json!({ "messages": vec![message.clone(); count] });
+    assert!(matches!(with(&messages(MAX_MESSAGES)).input, Input::Chat(kept) if kept.len() == MAX_MESSAGES));
+    assert_eq!(fault(&messages(MAX_MESSAGES + 1)), "messages: 10001 items; at most 10000 are taken");
+    let stops = |count: usize| json!({ "stop_sequences": vec!["x"; count] });
+    assert_eq!(with(&stops(MAX_STOPS)).stop.len(), MAX_STOPS);
+    assert_eq!(fault(&stops(MAX_STOPS + 1)), "stop_sequences: 65 items; at most 64 are taken");
+}
+
+#[test]
 fn every_tool_choice_is_honoured() {
     let choice = |choice: Value, tools: Value| parse(&body(&json!({ "tool_choice": choice, "tools": tools })));
     let tools = json!([{ "name": "f", "input_schema": {} }]);
