@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{Bounds, bound_keep_alive, bound_options, is_reserved};
+use super::Bounds;
+use super::bounds::{bound_keep_alive, bound_options, reserved};
 use crate::chat::{
     Effort, Format, Input, Message, Native, Part, Prompt, Request, Role, Think, Tool, ToolChoice, ToolResult,
 };
@@ -302,11 +303,11 @@ fn unknown<'a>(
 ) -> HashMap<&'a str, &'a Value> {
     let mut kept = HashMap::new();
     for (name, value) in members {
-        match name.as_str() {
-            "shift" | "_debug_render_only" => removed.push(name.clone()),
-            other if is_reserved(other) => lose_if(true, other, lost),
-            other => {
-                kept.insert(other, value);
+        match reserved(name) {
+            Some(known @ ("shift" | "_debug_render_only")) => removed.push(known.to_owned()),
+            Some(known) => lose_if(true, known, lost),
+            None => {
+                kept.insert(name.as_str(), value);
             }
         }
     }

@@ -83,9 +83,9 @@ const RESERVED: [&str; 23] = [
     "dimensions",
 ];
 
-/// A field that is not passed on, in whatever spelling Ollama would take for it.
-pub(crate) fn is_reserved(name: &str) -> bool {
-    RESERVED.iter().any(|reserved| folds_to(name, reserved))
+/// The field that is not passed on, for whatever spelling Ollama would take for it.
+pub(super) fn reserved(name: &str) -> Option<&'static str> {
+    RESERVED.into_iter().find(|reserved| folds_to(name, reserved))
 }
 
 /// Options without those that load a model anew, and with the one context length.

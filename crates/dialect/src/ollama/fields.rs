@@ -26,6 +26,9 @@ pub const MAX_MEMBERS: usize = 256;
 /// Places kept in [`Dropped`], count: they travel in one response header.
 const MAX_DROPPED: usize = 32;
 
+/// Bytes of a key or reason that a fault shows: a caller's own words, as many as one reads.
+const MAX_SHOWN: usize = 160;
+
 /// Characters of one kept place: as above.
 const MAX_PLACE: usize = 64;
 
@@ -42,7 +45,7 @@ impl<'a> Fields<'a> {
         let text = std::str::from_utf8(body)
             .map_err(|error| BadRequest(format!("the body is not UTF-8 at byte {}", error.valid_up_to())))?;
         let members: Members<'a> = serde_json::from_str(text)
-            .map_err(|error| BadRequest(format!("the body: expected a JSON object ({error})")))?;
+            .map_err(|error| BadRequest(format!("the body: expected a JSON object ({})", cut(&error.to_string()))))?;
         Self { place: String::new(), members: members.0 }.checked(known)
     }
 
@@ -64,6 +67,7 @@ impl<'a> Fields<'a> {
 
     /// Where a member stands: `messages[2].content`.
     pub(crate) fn place_of(&self, name: &str) -> String {
+        let name = cut(name);
         if self.place.is_empty() { name.to_owned() } else { format!("{}.{name}", self.place) }
     }
 
@@ -165,6 +169,11 @@ pub(crate) fn items<'a>(raw: &'a RawValue, place: &str, most: usize) -> Result<V
 pub(crate) fn text_of<'a>(raw: &'a RawValue, place: &str) -> Result<Cow<'a, str>, BadRequest> {
     let text: Result<Text<'a>, _> = serde_json::from_str(raw.get());
     text.map(|text| text.0).map_err(|_| expected(place, "a string"))
+}
+
+/// The beginning of what a caller chose the length of.
+fn cut(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(MAX_SHOWN)).unwrap_or_default()
 }
 
 /// The fault of a value of another type.

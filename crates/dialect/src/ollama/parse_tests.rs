@@ -267,6 +267,27 @@ fn bodies_that_are_no_object_or_no_utf8_are_refused() {
     }
 }
 
+#[test]
+fn a_fault_is_short_however_long_the_body_is() {
+    let long = "x".repeat(1024 * 1024);
+    for body in [
+        Value::from(long.clone()),
+        json!({ long.clone(): [[1]], "model": "m", "messages": [{ "role": long.clone() }] }),
+        json!({"model": "m", "messages": [{ "role": "user", "content": { "a": long.clone() } }]}),
+        json!({"model": "m", "options": { "stop": { "a": long } }}),
+    ] {
+        assert!(fault_of(&body).len() < 400);
+    }
+}
+
+#[test]
+fn a_dropped_name_fits_a_header_whatever_the_caller_made_of_it() {
+    let message = json!({"role": "user", "content": "a", "n\u{e9}\r\nx: 1": 1, "y".repeat(500): 1});
+    let request = chat(&json!({"model": "m", "messages": [message]}));
+    assert!(request.dropped.len() == 2 && request.dropped.iter().all(|name| name.len() <= 64 && name.is_ascii()));
+    assert!(request.dropped.contains(&"messages.nx1".to_owned()), "{:?}", request.dropped);
+}
+
 fn json_value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
