@@ -171,11 +171,13 @@ fn reasons_are_words_of_this_dialect() {
 
 #[test]
 fn probabilities_get_the_members_that_typed_clients_need() {
-    let logprobs = Some(json!([{ "token": "a", "logprob": -1.5, "top_logprobs": [{ "token": "b", "logprob": -2 }] }]));
+    let logprobs = Some(
+        json!([{ "token": "a", "bytes": null, "logprob": -1.5, "top_logprobs": [{ "token": "b", "logprob": -2 }] }]),
+    );
     let (chunks, _) = chunks(&encode([Event::Text { text: String::new(), logprobs }]));
     let expected = json!({ "content": [{
-        "token": "a", "logprob": -1.5, "bytes": null,
-        "top_logprobs": [{ "token": "b", "logprob": -2, "bytes": null }],
+        "token": "a", "logprob": -1.5, "bytes": [97],
+        "top_logprobs": [{ "token": "b", "logprob": -2, "bytes": [98] }],
     }] });
     assert_eq!(chunks[1]["choices"][0]["logprobs"], expected);
 }

@@ -1,11 +1,12 @@
 //! Requests of chat: what is honoured, what is dropped, what is refused and where.
 
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Map, json};
 
-use super::super::testing::bodies;
+use super::super::testing::{NOW, bodies, events, stamp};
 use super::*;
 use crate::chat::{Effort, Image, ImageKind, Message, Part, Role, Think, ToolCall, ToolChoice, ToolResult};
+use crate::encode::Answer;
 
 const PNG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJ";
 
@@ -169,7 +170,6 @@ fn a_conversation_with_calls_keeps_ids_names_and_thought() {
         let arguments = arguments.as_object().cloned().unwrap();
         Part::ToolCall(ToolCall { id: id.to_owned(), name: name.to_owned(), arguments })
     };
-    let thought = |text: &str| Part::Thinking { text: text.to_owned(), signature: None };
     assert_eq!(messages[2].parts, [thought("hm"), call("c1", "f", json!({ "a": [1] })), call("c2", "g", json!({}))]);
     let result = |id: &str, name: &str, parts| {
         Part::ToolResult(ToolResult { id: Some(id.to_owned()), name: Some(name.to_owned()), parts, failed: false })
@@ -326,7 +326,28 @@ fn a_body_cut_within_a_character_is_refused_at_every_cut() {
     }
 }
 
+/// What the model said, as parts of a message.
+fn parts(answer: &Answer) -> Vec<Part> {
+    let thought = (!answer.thinking.is_empty()).then(|| thought(&answer.thinking));
+    let text = (!answer.text.is_empty()).then(|| said(&answer.text));
+    thought.into_iter().chain(text).chain(answer.tool_calls.iter().cloned().map(Part::ToolCall)).collect()
+}
+
+fn thought(text: &str) -> Part {
+    Part::Thinking { text: text.to_owned(), signature: None }
+}
+
 proptest! {
+    #[test]
+    fn an_answer_handed_back_means_what_it_meant(events in events()) {
+        let mut answer = Answer::default();
+        events.into_iter().for_each(|event| answer.take(event));
+        answer.tool_calls.retain(|call| !call.id.is_empty() && !call.name.is_empty());
+        let out: Value = serde_json::from_slice(&whole(&answer, &stamp(), NOW, Map::new())).unwrap();
+        let list = messages(json!([{ "role": "user", "content": "a" }, out["choices"][0]["message"]]));
+        prop_assert_eq!(&list[1].parts, &parts(&answer));
+    }
+
     #[test]
     fn any_bytes_are_a_request_or_a_fault(body in bodies(concat!(
         r#"{"model":"m","stream":true,"messages":[{"role":"user","content":[{"type":"text","text":"é"}]},{"role":"#,

@@ -33,8 +33,13 @@ pub(super) fn complete(entries: Vec<Value>) -> Vec<Value> {
         .collect()
 }
 
+/// A token's bytes: clients of responses want a list. Ollama leaves them out only where there are none.
 fn fill(members: &mut Map<String, Value>) {
-    members.entry("bytes").or_insert(Value::Null);
+    if !members.get("bytes").is_some_and(Value::is_array) {
+        let token = members.get("token").and_then(Value::as_str).unwrap_or_default();
+        let bytes = Value::from(token.as_bytes());
+        members.insert("bytes".to_owned(), bytes);
+    }
 }
 
 /// Appends `,"logprobs":{"content":[…]}`, the shape of chat; nothing without entries.

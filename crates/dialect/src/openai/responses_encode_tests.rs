@@ -173,7 +173,7 @@ fn probabilities_come_with_their_piece_and_again_with_the_whole() {
     let logprobs = |token: &str| Some(json!([{ "token": token, "logprob": -1 }]));
     let piece = |token: &str| Event::Text { text: token.to_owned(), logprobs: logprobs(token) };
     let (chunks, _) = chunks(&encode([piece("a"), piece("b"), finish(StopReason::Stop)]));
-    let full = |token: &str| json!({ "token": token, "logprob": -1, "bytes": null, "top_logprobs": [] });
+    let full = |token: &str| json!({ "token": token, "logprob": -1, "bytes": token.as_bytes(), "top_logprobs": [] });
     assert_eq!(chunks[5]["logprobs"], json!([full("b")]));
     let output = &chunks.last().unwrap()["response"]["output"];
     assert_eq!(output[0]["content"][0]["logprobs"], json!([full("a"), full("b")]));

@@ -3,9 +3,10 @@
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::super::testing::bodies;
+use super::super::testing::{NOW, bodies, events, stamp};
 use super::*;
 use crate::chat::{Effort, Image, ImageKind, Message, Part, Role, Think, ToolCall, ToolChoice, ToolResult};
+use crate::encode::Answer;
 
 const PNG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJ";
 
@@ -211,6 +212,23 @@ fn the_echo_repeats_what_was_asked_and_fills_the_rest() {
 }
 
 proptest! {
+    #[test]
+    fn an_answer_handed_back_means_what_it_meant(events in events()) {
+        let mut answer = Answer::default();
+        events.into_iter().for_each(|event| answer.take(event));
+        answer.tool_calls.retain(|call| !call.id.is_empty() && !call.name.is_empty());
+        let out: Value = serde_json::from_slice(&whole(&answer, &stamp(), &Echo::default(), NOW, Map::new())).unwrap();
+        let mut input = vec![json!({ "role": "user", "content": "a" })];
+        input.extend(out["output"].as_array().cloned().unwrap());
+        let list = messages(json!({ "input": input }));
+        let mut parts = Vec::new();
+        parts.extend((!answer.thinking.is_empty()).then(|| thought(&answer.thinking)));
+        parts.extend((!answer.text.is_empty()).then(|| said(&answer.text)));
+        parts.extend(answer.tool_calls.into_iter().map(Part::ToolCall));
+        prop_assert_eq!(list.get(1).map(|message| message.parts.clone()).unwrap_or_default(), parts);
+        prop_assert!(list.len() <= 2);
+    }
+
     #[test]
     fn any_bytes_are_a_request_or_a_fault(body in bodies(concat!(
         r#"{"model":"m","instructions":"é","input":[{"role":"user","content":[{"type":"input_text","text":"é"}]},"#,
