@@ -295,12 +295,13 @@ fn response(stamp: &Stamp, echo: &Echo, status: &Status<'_>, output: &[u8], out:
     out.push(b'}');
 }
 
-/// Token counts; unknown ones are 0, as with Ollama.
+/// Token counts; unknown ones are 0, as with Ollama. It has no `cache_write_tokens`, which OpenAI's
+/// newer clients require.
 fn counts(usage: &Usage) -> Value {
     let (input, output) = (usage.input.unwrap_or(0), usage.output.unwrap_or(0));
     serde_json::json!({
         "input_tokens": input,
-        "input_tokens_details": { "cached_tokens": usage.cached.unwrap_or(0) },
+        "input_tokens_details": { "cached_tokens": usage.cached.unwrap_or(0), "cache_write_tokens": 0 },
         "output_tokens": output,
         "output_tokens_details": { "reasoning_tokens": 0 },
         "total_tokens": input.saturating_add(output),

@@ -39,8 +39,15 @@ fn a_stream_says_what_ollama_says() {
     for (ours, theirs) in ours.into_iter().zip(recorded) {
         let theirs = theirs.to_string().replace("resp_678085", "resp_7f").replace("msg_35400", "msg_7f_0");
         let theirs = theirs.replace("1795418658", "1795418043");
-        assert_eq!(ours, serde_json::from_str::<Value>(&theirs).unwrap());
+        assert_eq!(ours, newer(&theirs));
     }
+}
+
+/// What Ollama said, with the one count that it does not have.
+fn newer(theirs: &str) -> Value {
+    let details = r#""input_tokens_details":{"cached_tokens":0"#;
+    let theirs = theirs.replace(details, &format!(r#"{details},"cache_write_tokens":0"#));
+    serde_json::from_str(&theirs).unwrap()
 }
 
 #[test]
@@ -56,7 +63,7 @@ fn a_single_answer_says_what_ollama_says() {
     answer.take(text("I'm glad"));
     answer.take(Event::Finish(Box::new(Finish { usage, ..Finish::default() })));
     let ours: Value = serde_json::from_slice(&whole(&answer, &stamp, &echo, NOW, Map::new())).unwrap();
-    assert_eq!(ours, serde_json::from_str::<Value>(&theirs).unwrap());
+    assert_eq!(ours, newer(&theirs));
 }
 
 #[test]
