@@ -250,7 +250,7 @@ async fn a_broken_answer_ends_as_its_dialect_says() {
             "/v1/messages",
             r#"{"model":"m","stream":true}"#,
             "event: ping\ndata: {}\n\n",
-            "event: error\ndata: {\"type\":\"error\",\"error\":{\"message\":\"Ollama ended midway\",\"type\":\"api_error\"}}\n\n",
+            "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":\"Ollama ended midway\"}}\n\n",
         ),
     ] {
         let serve = async {

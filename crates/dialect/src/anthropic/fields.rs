@@ -61,7 +61,7 @@ impl Object {
     }
 
     pub(super) fn take(&mut self, key: &str) -> Option<Value> {
-        self.members.remove(key).filter(|value| !value.is_null())
+        self.members.shift_remove(key).filter(|value| !value.is_null())
     }
 
     pub(super) fn text(&mut self, key: &str) -> Result<Option<String>, BadRequest> {

@@ -218,7 +218,7 @@ fn draw(mut options: Map<String, Value>, native: &mut Map<String, Value>) -> Res
         }
         None => None,
     };
-    let stop = stops(options.remove("stop"))?;
+    let stop = stops(options.shift_remove("stop"))?;
     check_others(&options)?;
     options.retain(|_, value| !value.is_null());
     *native = options;
@@ -245,7 +245,7 @@ pub(crate) fn check_others(options: &Map<String, Value>) -> Result<(), BadReques
 }
 
 fn number(options: &mut Map<String, Value>, name: &str) -> Result<Option<f64>, BadRequest> {
-    match options.remove(name) {
+    match options.shift_remove(name) {
         None | Some(Value::Null) => Ok(None),
         Some(value) => value.as_f64().map(Some).ok_or_else(|| expected(&format!("options.{name}"), "a number")),
     }
@@ -253,7 +253,7 @@ fn number(options: &mut Map<String, Value>, name: &str) -> Result<Option<f64>, B
 
 /// Ollama cuts the fraction off.
 fn whole(options: &mut Map<String, Value>, name: &str) -> Result<Option<i64>, BadRequest> {
-    let value = match options.remove(name) {
+    let value = match options.shift_remove(name) {
         None | Some(Value::Null) => return Ok(None),
         Some(value) => value,
     };

@@ -110,7 +110,7 @@ fn an_error_midway_ends_the_stream_without_reason_or_done() {
     let expected = golden(&[
         r#"~{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}"#,
         r#"~{"index":0,"delta":{"content":"a"},"finish_reason":null}]}"#,
-        r#"data: {"error":{"code":"upstream_incomplete","message":"it \"broke\"\noff","param":null,"type":"api_error"}}"#,
+        r#"data: {"error":{"message":"it \"broke\"\noff","type":"api_error","param":null,"code":"upstream_incomplete"}}"#,
     ]);
     assert_eq!(encode([text("a"), failed(), text("late"), finish(StopReason::Stop)]), expected);
 }
@@ -144,7 +144,7 @@ fn the_trailer_is_a_comment_of_one_line_before_the_last_event() {
         encoder.trailer(trailer());
         let blocks = blocks(&stream(encoder, [text("a"), end]));
         let [.., (comment, said), (_, end)] = blocks.as_slice() else { panic!("{blocks:?}") };
-        assert_eq!((comment.as_str(), said.as_str()), (":", r#"x_causeway {"note":"a\n\nb","served_by":"local"}"#));
+        assert_eq!((comment.as_str(), said.as_str()), (":", r#"x_causeway {"served_by":"local","note":"a\n\nb"}"#));
         assert!(end.contains(last));
     }
 }
