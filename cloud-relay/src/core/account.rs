@@ -32,6 +32,8 @@ pub struct Account {
     pub code: Option<Code>,
     /// The caller left before its answer was whole.
     pub abandoned: bool,
+    /// The backend that the answer's head named.
+    pub backend: Option<Backend>,
     /// What the edge said of it.
     pub outcome: Outcome,
     /// From its head to the answer's first byte.
@@ -44,20 +46,18 @@ impl Account {
     /// Who answered, in the contract's word.
     #[must_use]
     pub fn served_by(&self) -> Option<&'static str> {
-        match (&self.edge, self.outcome.served_by) {
-            (_, Some(backend)) => Some(word(backend)),
-            (Some(_), None) if self.code.is_none() => Some(word(Backend::Local)),
-            _ => None,
-        }
+        self.outcome.served_by.or(self.backend).map(word)
     }
 
-    /// How it ended, in one word: `ok`, `cancelled` (its caller left), or the code.
+    /// How it ended, in one word: `ok`, `cancelled` (its caller left), `failed` (the backend itself
+    /// answered with an error), or the code.
     #[must_use]
     pub fn result(&self) -> &'static str {
-        match self.code {
-            Some(code) => code.as_str(),
-            None if self.abandoned => Code::Cancelled.as_str(),
-            None => "ok",
+        match (self.code, self.status) {
+            (Some(code), _) => code.as_str(),
+            (None, _) if self.abandoned => Code::Cancelled.as_str(),
+            (None, Some(400..)) => "failed",
+            (None, _) => "ok",
         }
     }
 
@@ -92,6 +92,16 @@ pub fn running_json(id: &str, own_id: Option<&str>, started_ms: u64) -> Value {
     json!({ "id": id, "own_id": own_id, "state": "running", "started_ms": started_ms })
 }
 
+/// The backend that a head names.
+#[must_use]
+pub fn backend(word: &[u8]) -> Option<Backend> {
+    match word {
+        b"local" => Some(Backend::Local),
+        b"bedrock" => Some(Backend::Bedrock),
+        _ => None,
+    }
+}
+
 const fn word(backend: Backend) -> &'static str {
     match backend {
         Backend::Local => "local",
@@ -110,6 +120,7 @@ mod tests {
             id: "ID".to_owned(),
             edge: Some("gpu-1".to_owned()),
             status: Some(200),
+            backend: Some(Backend::Local),
             outcome: Outcome { input_tokens: Some(3), output_tokens: Some(16), ..Outcome::default() },
             first: Some(Duration::from_millis(40)),
             total: Duration::from_millis(900),
@@ -132,7 +143,14 @@ mod tests {
     fn a_request_that_no_backend_answered_names_none() {
         let refused = Account { edge: Some("gpu-1".to_owned()), code: Some(Code::Saturated), ..Account::default() };
         assert_eq!((refused.served_by(), refused.result()), (None, "saturated"));
-        let left = Account { edge: Some("gpu-1".to_owned()), abandoned: true, ..Account::default() };
-        assert_eq!((left.served_by(), left.result()), (Some("local"), "cancelled"));
+    }
+
+    #[test]
+    fn an_answer_that_its_caller_or_the_backend_spoilt_is_not_called_good() {
+        let begun = Account { backend: backend(b"bedrock"), status: Some(200), ..Account::default() };
+        let left = Account { abandoned: true, ..begun.clone() };
+        assert_eq!((left.served_by(), left.result()), (Some("bedrock"), "cancelled"));
+        let broken = Account { status: Some(500), ..begun };
+        assert_eq!((broken.served_by(), broken.result()), (Some("bedrock"), "failed"));
     }
 }

@@ -24,18 +24,18 @@ pub struct Call {
 }
 
 impl Call {
-    /// Reads an inference or `show` body and checks it against the key's scope.
+    /// Reads an inference or `show` body; [`Call::authorise`] comes next.
     ///
     /// # Errors
     ///
-    /// A body that is refused (400), no model (400), a model outside the scope (403), a cloud model (403).
-    pub fn from_body(route: Upstream, target: &str, key: &Key, body: &[u8]) -> Result<Self, Refusal> {
+    /// A body that is refused (400), no model (400).
+    pub fn from_body(route: Upstream, target: &str, body: &[u8]) -> Result<Self, Refusal> {
         let envelope = envelope::read(body).map_err(|bad| Refusal::invalid(bad.0))?;
         let name = envelope
             .model
             .filter(|name| !name.is_empty())
             .ok_or_else(|| Refusal::invalid("the body names no model; add `\"model\"`"))?;
-        Ok(Self { route, target: target.to_owned(), model: authorise(&name, key)?, stream: envelope.stream })
+        Ok(Self { route, target: target.to_owned(), model: parse(&name)?, stream: envelope.stream })
     }
 
     /// Reads the model in a `/v1/models/ID` path.
@@ -43,9 +43,18 @@ impl Call {
     /// # Errors
     ///
     /// As for [`Self::from_body`].
-    pub fn from_path(route: Upstream, target: &str, key: &Key) -> Result<Self, Refusal> {
+    pub fn from_path(route: Upstream, target: &str) -> Result<Self, Refusal> {
         let name = model_in_path(target).unwrap_or_default();
-        Ok(Self { route, target: target.to_owned(), model: authorise(&name, key)?, stream: None })
+        Ok(Self { route, target: target.to_owned(), model: parse(&name)?, stream: None })
+    }
+
+    /// Checks the model against the key's scope.
+    ///
+    /// # Errors
+    ///
+    /// A model outside the scope, a cloud model (403).
+    pub fn authorise(&self, key: &Key) -> Result<(), Refusal> {
+        authorise(&self.model, key)
     }
 
     /// The dialect its errors are written in.
@@ -90,9 +99,12 @@ pub fn policy(asked: &Asked) -> Policy {
     }
 }
 
-fn authorise(name: &str, key: &Key) -> Result<ModelName, Refusal> {
-    let model = ModelName::parse(name).map_err(|bad| Refusal::invalid(format!("{bad}; send it as name:tag")))?;
-    if !key.allows_model(&model) {
+fn parse(name: &str) -> Result<ModelName, Refusal> {
+    ModelName::parse(name).map_err(|bad| Refusal::invalid(format!("{bad}; send it as name:tag")))
+}
+
+fn authorise(model: &ModelName, key: &Key) -> Result<(), Refusal> {
+    if !key.allows_model(model) {
         let message = format!("this key may not use the model `{}`", model.as_short());
         return Err(Refusal::new(Code::ForbiddenModel, message));
     }
@@ -101,7 +113,7 @@ fn authorise(name: &str, key: &Key) -> Result<ModelName, Refusal> {
             format!("`{}` runs at ollama.com, which is not allowed here; use a local model", model.as_short());
         return Err(Refusal::new(Code::RouteConflict, message));
     }
-    Ok(model)
+    Ok(())
 }
 
 /// The refusal of a target that is not served, if it is none of ours.
@@ -160,7 +172,9 @@ mod tests {
     use super::*;
 
     fn call(body: &str, models: &[&str]) -> Result<Call, Refusal> {
-        Call::from_body(Upstream::OllamaChat, "/api/chat", &Key::for_test(models), body.as_bytes())
+        let call = Call::from_body(Upstream::OllamaChat, "/api/chat", body.as_bytes())?;
+        call.authorise(&Key::for_test(models))?;
+        Ok(call)
     }
 
     #[test]

@@ -36,15 +36,16 @@ struct Use {
 }
 
 impl Quotas {
-    /// Counts a request of `key`, or refuses it. One that is refused counts for nothing.
+    /// Counts a request of `key`, or refuses it. One that is refused counts for nothing. Whether it
+    /// was counted: only then it is to [`Quotas::leave`].
     ///
     /// # Errors
     ///
     /// 429 `rate_limited`, with the time after which the next request would be taken.
-    pub fn enter(&mut self, key: &Key, now: Instant) -> Result<(), Refusal> {
+    pub fn enter(&mut self, key: &Key, now: Instant) -> Result<bool, Refusal> {
         let terms = &key.terms;
         if terms.rpm.is_none() && terms.concurrent.is_none() {
-            return Ok(());
+            return Ok(false);
         }
         if !self.keys.contains_key(&key.id) {
             self.forget_idle(now);
@@ -57,13 +58,13 @@ impl Quotas {
             return Err(Refusal::new(Code::RateLimited, message).after(BUSY_AFTER));
         }
         if let Some(rpm) = terms.rpm {
-            used.full_at = Some(after_one_more(used.full_at, rpm, now).map_err(|wait| {
+            used.full_at = Some(after_one_more(used.full_at, MINUTE / rpm.max(1), MINUTE, now).map_err(|wait| {
                 let message = format!("this key may send {rpm} requests a minute; wait, then try again");
                 Refusal::new(Code::RateLimited, message).after(wait)
             })?);
         }
         used.running += 1;
-        Ok(())
+        Ok(true)
     }
 
     /// Gives back what [`Quotas::enter`] counted, once the request has ended. The key's terms may
@@ -81,11 +82,16 @@ impl Quotas {
 }
 
 /// The generic cell rate algorithm (ITU-T I.371): when the bucket is full again after one more
-/// request, or how long until there is room for it.
-fn after_one_more(full_at: Option<Instant>, rpm: u32, now: Instant) -> Result<Instant, Duration> {
-    let each = MINUTE / rpm.max(1);
+/// request, or how long until there is room for it. `each`: the time in which one comes free;
+/// `burst`: that of all of them.
+pub(crate) fn after_one_more(
+    full_at: Option<Instant>,
+    each: Duration,
+    burst: Duration,
+    now: Instant,
+) -> Result<Instant, Duration> {
     let next = full_at.map_or(now, |full_at| full_at.max(now)) + each;
-    match next.duration_since(now).checked_sub(MINUTE) {
+    match next.duration_since(now).checked_sub(burst) {
         Some(wait) if !wait.is_zero() => Err(wait),
         Some(_) | None => Ok(next),
     }

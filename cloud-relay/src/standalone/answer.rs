@@ -79,6 +79,9 @@ impl std::error::Error for Cut {}
 
 /// An answer that goes on. Dropping it cancels the request at the edge.
 pub(crate) struct Streaming {
+    /// What the request holds until its end; set by [`Streaming::hold`]. Dropped first: the books have
+    /// it before it no longer runs.
+    held: Option<(Record, Held, Busy)>,
     exchange: Exchange,
     stream: RequestStream,
     /// Bytes that were there with the head.
@@ -86,8 +89,6 @@ pub(crate) struct Streaming {
     over: bool,
     cancel: Cancellable,
     _counted: Counted,
-    /// What the request holds until its end; set by [`Streaming::hold`].
-    held: Option<(Record, Held, Busy)>,
 }
 
 /// What a request holds of the relay until its last byte.

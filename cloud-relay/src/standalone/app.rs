@@ -104,6 +104,9 @@ pub(crate) async fn serve(config: Config, parts: Parts, until_stdin_closes: bool
         Some(ended) = vital.join_next() => Err(anyhow::anyhow!("{} ended: {ended:?}", ended.as_ref().unwrap_or(&"a vital task"))),
         Some(ended) = accept_task.join_next() => Err(anyhow::anyhow!("the callers' listener ended: {ended:?}")),
     };
+    // What still runs is cut now, and belongs in the log and the books too.
+    accept_task.shutdown().await;
+    let _ = tokio::time::timeout(LOG_TIME, relay.running.idle()).await;
     if tokio::time::timeout(LOG_TIME, relay.log.flush()).await.is_err() {
         tracing::warn!("standard output takes no more lines; the last of the access log are lost");
     }

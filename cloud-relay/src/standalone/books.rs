@@ -3,15 +3,18 @@
 //! Invariants: no request waits for the disk; what cannot be written is kept up to a bound and tried
 //! again, then counted. Absent: what is written ([`crate::standalone::store::books`]).
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use causeway_dialect::time::{Utc, utc};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::spawn_blocking;
 
 use crate::core::account::Account;
+use crate::core::quota::after_one_more;
+use crate::standalone::keys::unix_now;
 use crate::standalone::store::{Store, StoreError};
 
 /// Requests not yet written, count: about 500 bytes each.
@@ -27,14 +30,27 @@ const GATHER: Duration = Duration::from_millis(200);
 /// A store that refuses is tried again after this.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Requests without a good key that are entered in a second, count: guessing must not fill the store.
-const STRANGERS: u32 = 10;
+/// Refusals of one key (or of none that is good) that are entered at once, and the time in which one
+/// more is: whoever is refused all the time must not push everything else out.
+const REFUSALS: u32 = 100;
+const ONE_MORE_REFUSAL: Duration = Duration::from_secs(10);
+
+/// Keys whose refusals are counted at once, count.
+const REFUSED_KEYS: usize = 10_000;
+
+/// Lookups in the store at once, count: each holds a thread of the blocking pool.
+const LOOKUPS: usize = 4;
 
 /// See the module's head.
 pub(crate) struct Books {
     store: Arc<Mutex<Store>>,
+    /// Of its own, so that no lookup waits for a batch.
+    reader: Arc<Mutex<Store>>,
+    lookups: Semaphore,
     entries: Mutex<Entries>,
     filled: Notify,
+    /// Held while a batch is written: the last one waits for it.
+    writing: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -43,19 +59,33 @@ struct Entries {
     recent: VecDeque<Arc<Account>>,
     /// Not entered: too many, or the store refused for too long.
     lost: u64,
-    /// Entered without a good key in the second that began then.
-    strangers: Option<(Instant, u32)>,
+    /// Refusals that were not entered, and when each key's may all be entered again.
+    left_out: u64,
+    refusals: HashMap<String, Instant>,
 }
 
 impl Books {
-    pub(crate) fn new(store: Store) -> Arc<Self> {
-        Arc::new(Self { store: Arc::new(Mutex::new(store)), entries: Mutex::default(), filled: Notify::new() })
+    /// Opens the store's books.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::open`].
+    pub(crate) fn open(path: &Path) -> Result<Arc<Self>, StoreError> {
+        Ok(Arc::new(Self {
+            store: Arc::new(Mutex::new(Store::open_for_books(path)?)),
+            reader: Arc::new(Mutex::new(Store::open(path)?)),
+            lookups: Semaphore::new(LOOKUPS),
+            entries: Mutex::default(),
+            filled: Notify::new(),
+            writing: tokio::sync::Mutex::default(),
+        }))
     }
 
     /// Takes a request that has ended.
     pub(crate) fn enter(&self, account: Account) {
         let mut entries = self.lock();
-        if account.key.is_empty() && !entries.admits_stranger(Instant::now()) {
+        if account.served_by().is_none() && !entries.admits_refusal(&account.key, Instant::now()) {
+            entries.left_out += 1;
             return;
         }
         let account = Arc::new(account);
@@ -80,11 +110,15 @@ impl Books {
     pub(crate) async fn find(&self, key: &str, id: &str) -> Result<Option<String>, StoreError> {
         let is_it =
             |account: &Arc<Account>| account.key == key && (account.id == id || account.own_id.as_deref() == Some(id));
-        let recent = self.lock().recent.iter().rev().find(|account| is_it(account)).cloned();
-        if let Some(account) = recent {
+        let here = {
+            let entries = self.lock();
+            entries.recent.iter().rev().chain(entries.pending.iter().rev()).find(|account| is_it(account)).cloned()
+        };
+        if let Some(account) = here {
             return Ok(Some(account.to_json().to_string()));
         }
-        let (store, key, id) = (Arc::clone(&self.store), key.to_owned(), id.to_owned());
+        let _turn = self.lookups.acquire().await;
+        let (store, key, id) = (Arc::clone(&self.reader), key.to_owned(), id.to_owned());
         let found = spawn_blocking(move || locked(&store).request(&key, &id));
         // It ends early only with the process.
         found.await.unwrap_or(Ok(None))
@@ -101,14 +135,23 @@ impl Books {
 
     /// Writes what has gathered, until it is written.
     pub(crate) async fn write(&self) {
+        let _alone = self.writing.lock().await;
         let mut told = false;
         loop {
-            let batch = std::mem::take(&mut self.lock().pending);
-            if batch.is_empty() {
+            let (batch, left_out) = {
+                let mut entries = self.lock();
+                (std::mem::take(&mut entries.pending), std::mem::take(&mut entries.left_out))
+            };
+            if batch.is_empty() && left_out == 0 {
                 return;
             }
             let (store, rows) = (Arc::clone(&self.store), batch.clone());
-            let outcome = spawn_blocking(move || locked(&store).enter(rows.iter().map(Arc::as_ref), day)).await;
+            let outcome = spawn_blocking(move || {
+                let mut store = locked(&store);
+                store.enter(rows.iter().map(Arc::as_ref), day)?;
+                if left_out > 0 { store.note_left_out(unix_now(), left_out) } else { Ok(()) }
+            });
+            let outcome = outcome.await;
             let Ok(outcome) = outcome else { return };
             let lost = std::mem::take(&mut self.lock().lost);
             if lost > 0 {
@@ -139,11 +182,18 @@ impl Books {
 }
 
 impl Entries {
-    fn admits_stranger(&mut self, now: Instant) -> bool {
-        let (since, count) =
-            self.strangers.filter(|(since, _)| now - *since < Duration::from_secs(1)).unwrap_or((now, 0));
-        self.strangers = Some((since, count.saturating_add(1)));
-        count < STRANGERS
+    fn admits_refusal(&mut self, key: &str, now: Instant) -> bool {
+        if !self.refusals.contains_key(key) && self.refusals.len() >= REFUSED_KEYS {
+            self.refusals.retain(|_, full_at| *full_at > now);
+        }
+        let burst = ONE_MORE_REFUSAL * REFUSALS;
+        match after_one_more(self.refusals.get(key).copied(), ONE_MORE_REFUSAL, burst, now) {
+            Ok(full_at) => {
+                self.refusals.insert(key.to_owned(), full_at);
+                true
+            }
+            Err(_) => false,
+        }
     }
 }
 
@@ -159,18 +209,36 @@ fn day(account: &Account) -> String {
 
 #[cfg(test)]
 mod tests {
+    use causeway_wire::Backend;
+
     use super::*;
     use crate::standalone::store::books::By;
 
     fn books() -> (tempfile::TempDir, Arc<Books>) {
         let directory = tempfile::tempdir().unwrap();
-        let store = Store::create(&directory.path().join("s.db")).unwrap();
-        (directory, Books::new(store))
+        let path = directory.path().join("s.db");
+        Store::create(&path).unwrap();
+        let books = Books::open(&path).unwrap();
+        (directory, books)
     }
 
     fn account(id: usize, key: &str) -> Account {
         let edge = Some("gpu-1".to_owned());
-        Account { id: id.to_string(), key: key.to_owned(), edge, started_ms: 1_795_392_000_000, ..Account::default() }
+        let backend = Some(Backend::Local);
+        Account {
+            id: id.to_string(),
+            key: key.to_owned(),
+            edge,
+            backend,
+            started_ms: 1_795_392_000_000,
+            ..Account::default()
+        }
+    }
+
+    async fn until(mut holds: impl FnMut() -> bool) {
+        while !holds() {
+            tokio::task::yield_now().await;
+        }
     }
 
     #[tokio::test]
@@ -197,15 +265,18 @@ mod tests {
         assert_eq!((sums[0].of.as_str(), sums[0].requests), ("2026-11-23", 100));
     }
 
-    #[test]
-    fn guessing_enters_a_few_requests_a_second_and_no_more() {
+    #[tokio::test]
+    async fn whoever_is_refused_all_the_time_pushes_nobody_out_and_the_audit_says_how_often() {
         let (_directory, books) = books();
         for id in 0..1_000 {
-            books.enter(account(id, ""));
+            books.enter(Account { backend: None, ..account(id, "") });
+            books.enter(Account { backend: None, ..account(1_000 + id, "k") });
         }
-        assert!(books.lock().pending.len() <= 2 * STRANGERS as usize);
-        books.enter(account(1_000, "k"));
-        assert_eq!(books.lock().pending.last().unwrap().key, "k");
+        books.enter(account(2_000, "k"));
+        assert_eq!(books.lock().pending.len(), 2 * REFUSALS as usize + 1);
+        books.write().await;
+        let trail = locked(&books.store).audit(0).unwrap();
+        assert_eq!(trail.entries.last().unwrap().what, "1800 refusals beyond what is entered of one key");
     }
 
     #[tokio::test(start_paused = true)]
@@ -220,9 +291,9 @@ mod tests {
             let books = Arc::clone(&books);
             async move { books.write().await }
         });
-        while books.lock().pending.is_empty() {
-            tokio::task::yield_now().await;
-        }
+        // Taken, refused, put back.
+        until(|| books.lock().pending.is_empty()).await;
+        until(|| !books.lock().pending.is_empty()).await;
         other.execute_batch("DROP TRIGGER no").unwrap();
         writing.await.unwrap();
         assert_eq!(locked(&books.store).usage(By::Key).unwrap()[0].requests, 1);

@@ -17,6 +17,7 @@ use crate::core::intake::Call;
 use crate::core::limits::{BODY_IN_OPEN, DEADLINE_GRACE};
 use crate::core::routing::Wanted;
 use crate::standalone::answer::{Early, Reply, ReplyBody, Streaming, event};
+use crate::standalone::log::Record;
 use crate::standalone::registry::Counted;
 use crate::standalone::relay::Relay;
 use crate::standalone::running::Cancellable;
@@ -51,12 +52,13 @@ impl Interrupts {
     }
 }
 
-/// Runs the request until its head and what came with it.
+/// Runs the request until its head and what came with it; where there is no answer, `record` has
+/// the edge that was asked last and what it used.
 ///
 /// # Errors
 ///
 /// Why there is no answer.
-pub(crate) async fn converse(relay: &Relay, request: Request<'_>) -> Result<Reply, Refusal> {
+pub(crate) async fn converse(relay: &Relay, request: Request<'_>, record: &mut Record) -> Result<Reply, Refusal> {
     let call = request.call;
     let mut exchange = Exchange::new(call.dialect(), call.shape());
     let mut interrupts = Interrupts {
@@ -72,6 +74,7 @@ pub(crate) async fn converse(relay: &Relay, request: Request<'_>) -> Result<Repl
                 match open(relay, &request, exchange.tried()) {
                     Ok((stream, counted)) => {
                         let edge = counted.edge().to_owned();
+                        record.edge = Some(edge.clone());
                         let (stream, _) = held.insert((stream, counted));
                         command = exchange.on(Event::Opened(edge));
                         match send_body(stream, &request.body, &mut interrupts).await {
@@ -102,13 +105,17 @@ pub(crate) async fn converse(relay: &Relay, request: Request<'_>) -> Result<Repl
                 let body = match early {
                     Early::Whole(bytes) => ReplyBody::Whole(bytes),
                     Early::Stream(stream) => ReplyBody::Stream(stream),
-                    Early::Broken(refusal) => return Err(refusal),
+                    Early::Broken(refusal) => {
+                        record.outcome = outcome;
+                        return Err(refusal);
+                    }
                 };
                 return Ok(Reply { status, headers, body, edge: Some(edge), model: Some(model), outcome, code: None });
             }
             Command::Refuse(refusal) => {
                 // This request waits for no slot any more.
                 drop(held);
+                record.outcome = exchange.outcome().cloned();
                 return Err(refusal.predicted(relay.registry.wait(wanted(&request, &[]))));
             }
             Command::Forward(_) | Command::Finish | Command::FinishWith(_) | Command::Cut => return Err(lost()),

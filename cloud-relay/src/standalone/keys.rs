@@ -33,7 +33,7 @@ impl Keys {
     /// Opens the store and reads its keys.
     pub(crate) fn open(path: &Path) -> Result<(Arc<Self>, Watched), StoreError> {
         let store = Store::open(path)?;
-        let version = store.data_version()?;
+        let version = store.keys_version()?;
         let keys = Self {
             by_id: ArcSwap::from_pointee(index(store.keys()?)),
             failures: Mutex::default(),
@@ -44,7 +44,7 @@ impl Keys {
 
     /// Reads the keys again if the store has changed. On failure the known ones stay.
     pub(crate) fn refresh(&self, watched: &mut Watched) {
-        let outcome = watched.store.data_version().and_then(|version| {
+        let outcome = watched.store.keys_version().and_then(|version| {
             if version != watched.version {
                 self.by_id.store(Arc::new(index(watched.store.keys()?)));
                 watched.version = version;

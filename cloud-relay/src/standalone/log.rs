@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use causeway_dialect::time::{Utc, utc};
-use causeway_wire::{Code, Outcome};
+use causeway_wire::{Backend, Code, Outcome};
 use http::Method;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::Notify;
@@ -99,8 +99,10 @@ pub(crate) struct Record {
     pub(crate) status: Option<u16>,
     /// Why it did not go well.
     pub(crate) code: Option<Code>,
-    /// The edge that answered.
+    /// The edge that answered, or was asked last.
     pub(crate) edge: Option<String>,
+    /// The backend that the answer's head named.
+    pub(crate) backend: Option<Backend>,
     /// The reduced model name.
     pub(crate) model: Option<String>,
     /// What it used.
@@ -126,6 +128,7 @@ impl Record {
             status: None,
             code: None,
             edge: None,
+            backend: None,
             model: None,
             outcome: None,
             first: None,
@@ -167,6 +170,7 @@ impl Record {
             status: self.status,
             code: self.code,
             abandoned: !self.whole && self.code.is_none(),
+            backend: self.backend,
             outcome: self.outcome.take().unwrap_or_default(),
             first: self.first,
             total,
@@ -176,34 +180,30 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        let (log, books, now) = (Arc::clone(&self.log), Arc::clone(&self.books), SystemTime::now());
-        log.line(|text| write_line(text, self, now));
+        let now = SystemTime::now();
+        let account = self.account(now);
+        self.log.line(|text| write_line(text, &account, now));
         if self.kept {
-            books.enter(self.account(now));
+            self.books.enter(account);
         }
     }
 }
 
 /// Writing to a string cannot fail, so that results are dropped.
-fn write_line(text: &mut String, record: &Record, now: SystemTime) {
-    let outcome = record.outcome.clone().unwrap_or_default();
-    let served_by = match (&record.edge, outcome.served_by) {
-        (Some(_), Some(causeway_wire::Backend::Bedrock)) => "bedrock",
-        (Some(_), _) => "local",
-        (None, _) => "-",
-    };
+fn write_line(text: &mut String, account: &Account, now: SystemTime) {
     write_time(text, now);
-    let _ = match record.status {
+    let _ = match account.status {
         Some(status) => write!(text, " {status}"),
         None => write!(text, " ---"),
     };
     let _ = write!(
         text,
-        " {:<6} {:<20} {served_by:<7} {:<12} {:<20}",
-        record.method.as_str(),
-        record.path,
-        record.edge.as_deref().unwrap_or("-"),
-        record.model.as_deref().unwrap_or("-"),
+        " {:<6} {:<20} {:<7} {:<12} {:<20}",
+        account.method,
+        account.path,
+        account.served_by().unwrap_or("-"),
+        account.edge.as_deref().unwrap_or("-"),
+        account.model.as_deref().unwrap_or("-"),
     );
     let number = |tokens: Option<u64>| tokens.map_or_else(|| "-".to_owned(), |tokens| tokens.to_string());
     let ms =
@@ -211,17 +211,17 @@ fn write_line(text: &mut String, record: &Record, now: SystemTime) {
     let _ = write!(
         text,
         " in {:>6} out {:>6} first {:>9} ms total {:>9} ms {}",
-        number(outcome.input_tokens),
-        number(outcome.output_tokens),
-        ms(record.first),
-        ms(Some(record.started.elapsed())),
-        record.id,
+        number(account.outcome.input_tokens),
+        number(account.outcome.output_tokens),
+        ms(account.first),
+        ms(Some(account.total)),
+        account.id,
     );
-    match record.code {
+    match account.code {
         Some(code) => {
             let _ = write!(text, " {}", code.as_str());
         }
-        None if !record.whole => text.push_str(" caller_gone"),
+        None if account.abandoned => text.push_str(" caller_gone"),
         None => {}
     }
     text.push('\n');
@@ -258,10 +258,13 @@ mod tests {
     fn a_line_says_where_it_ran_what_it_used_and_how_it_ended() {
         let log = Arc::new(AccessLog::default());
         let directory = tempfile::tempdir().unwrap();
-        let books = Books::new(Store::create(&directory.path().join("s.db")).unwrap());
+        let path = directory.path().join("s.db");
+        Store::create(&path).unwrap();
+        let books = Books::open(&path).unwrap();
         let mut record = Record::new(&log, &books, &Method::POST, "/api/chat\u{1b}[31m", "ID".to_owned());
         record.status = Some(200);
         record.edge = Some("gpu-1".to_owned());
+        record.backend = Some(Backend::Local);
         record.model = Some("qwen3:8b".to_owned());
         record.outcome = Some(Outcome { input_tokens: Some(3), output_tokens: Some(16), ..Outcome::default() });
         drop(record);

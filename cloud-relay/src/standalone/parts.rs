@@ -14,7 +14,7 @@ use crate::standalone::books::Books;
 use crate::standalone::callers_tls::CallersTls;
 use crate::standalone::config::Config;
 use crate::standalone::keys::{Keys, Watched};
-use crate::standalone::store::{Store, StoreError};
+use crate::standalone::store::StoreError;
 use crate::standalone::{edges, files};
 
 /// Everything but sockets.
@@ -65,7 +65,7 @@ pub(crate) fn load(config: &Config) -> Result<Parts, Faults> {
     let mut faults = Faults::default();
     let callers_tls = callers(config, &mut faults);
     let edges_tls = edges(config, &mut faults);
-    let opened = Keys::open(&config.store).and_then(|keys| Ok((keys, Books::new(Store::open(&config.store)?))));
+    let opened = Keys::open(&config.store).and_then(|keys| Ok((keys, Books::open(&config.store)?)));
     let keys = opened.map_err(|error| {
         // A store that is full, damaged or locked is a fault of the day, not of the file.
         let of_configuration = faults.of_configuration;

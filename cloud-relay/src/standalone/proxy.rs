@@ -32,13 +32,19 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::core::limits::{CONNECTION_BUFFER, DRAIN_TIME, HEAD_TIME};
+use crate::core::limits::{CONNECTION_BUFFER, DRAIN_TIME, IDLE_TIME};
 
 /// Clients at once, count: programs of one machine.
 const MAX_CLIENTS: usize = 256;
 
 /// Time to reach the relay.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
+
+/// A connection to the relay that rests so long is not used again: below the relay's own limit.
+const POOL_TIME: Duration = Duration::from_secs(90);
+
+/// A connection that hears nothing is asked whether it lives: this machine may have slept.
+const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// After a failed accept (no file descriptors left) nothing is tried for this long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -130,7 +136,8 @@ async fn client(proxy: Arc<Proxy>, socket: TcpStream, mut stop: watch::Receiver<
         async move { Ok::<_, Infallible>(proxy.answer(request).await) }
     });
     let mut builder = http1::Builder::new();
-    builder.max_buf_size(CONNECTION_BUFFER).timer(TokioTimer::new()).header_read_timeout(HEAD_TIME);
+    // It also runs while a connection rests, and clients keep theirs for a while.
+    builder.max_buf_size(CONNECTION_BUFFER).timer(TokioTimer::new()).header_read_timeout(IDLE_TIME);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
     tokio::select! {
         // What went wrong on a client's connection is told to it or is its own affair.
@@ -148,17 +155,24 @@ impl Proxy {
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(CONNECT_TIME));
+        tcp.set_keepalive(Some(KEEPALIVE));
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
             .with_tls_config(tls)
             .https_or_http()
             .enable_http1()
             .wrap_connector(tcp);
-        Self { scheme, authority, key, client: Client::builder(TokioExecutor::new()).build(connector) }
+        let mut pool = Client::builder(TokioExecutor::new());
+        pool.pool_timer(TokioTimer::new()).pool_idle_timeout(POOL_TIME);
+        Self { scheme, authority, key, client: pool.build(connector) }
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Answer {
         let target = request.uri().path_and_query().map_or("/", |target| target.as_str()).to_owned();
         let dialect = dialect(request.method().as_str(), &target);
+        if request.uri().authority().is_some() || request.method() == http::Method::CONNECT {
+            let message = "this is no proxy for other addresses: send the path alone";
+            return own(dialect, StatusCode::BAD_REQUEST, Code::InvalidRequest, message);
+        }
         if !is_local(request.headers()) {
             let message = "only programs of this machine are served: the Host or Origin of the request is another's";
             return own(dialect, StatusCode::FORBIDDEN, Code::RouteNotAllowed, message);
@@ -223,10 +237,13 @@ fn strip(headers: &mut HeaderMap) {
 /// Whether a program of this machine sends it.
 fn is_local(headers: &HeaderMap) -> bool {
     let text = |name| headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap_or("?"));
-    let host = text(header::HOST).is_none_or(is_loopback_host);
+    let host = headers.get_all(header::HOST).iter().count() == 1 && text(header::HOST).is_some_and(is_loopback_host);
+    // Pages load pictures and scripts without an Origin; browsers name their site here.
+    let site = text(HeaderName::from_static("sec-fetch-site"));
+    let other_site = site.is_some_and(|site| !matches!(site, "none" | "same-origin"));
     let origin = text(header::ORIGIN)
         .is_none_or(|origin| origin.split_once("://").is_some_and(|(_, host)| is_loopback_host(host)));
-    host && origin
+    host && origin && !other_site
 }
 
 fn is_loopback_host(host: &str) -> bool {
@@ -245,21 +262,27 @@ mod tests {
     use super::*;
 
     fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
-        lines.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect()
+        let mut map = HeaderMap::new();
+        for (name, value) in lines {
+            map.append(*name, value.parse().unwrap());
+        }
+        map
     }
 
     #[test]
     fn programs_of_this_machine_are_served_and_web_pages_are_not() {
         for lines in [
-            &[][..],
-            &[("host", "127.0.0.1:11435")],
+            &[("host", "127.0.0.1:11435")][..],
             &[("host", "LOCALHOST:11435"), ("origin", "http://localhost:3000")],
             &[("host", "[::1]:11435")],
         ] {
             assert!(is_local(&headers(lines)), "{lines:?}");
         }
         for lines in [
-            &[("host", "evil.example:11435")][..],
+            &[][..],
+            &[("host", "127.0.0.1:1"), ("host", "127.0.0.1:1")],
+            &[("host", "127.0.0.1:1"), ("sec-fetch-site", "cross-site")],
+            &[("host", "evil.example:11435")],
             &[("host", "127.0.0.1.evil.example")],
             &[("host", "127.0.0.1:1"), ("origin", "https://evil.example")],
             &[("host", "127.0.0.1:1"), ("origin", "null")],

@@ -55,14 +55,14 @@ impl Relay {
         })
     }
 
-    /// Counts a request of this key until what is returned is dropped.
+    /// Counts a request of this key, if it has a bound, until what is returned is dropped.
     ///
     /// # Errors
     ///
     /// 429 where the key has too many.
-    pub(crate) fn count(self: &Arc<Self>, key: &Key) -> Result<Place, Refusal> {
-        self.quotas.lock().unwrap_or_else(PoisonError::into_inner).enter(key, Instant::now())?;
-        Ok(Place { relay: Arc::clone(self), key: key.id.clone() })
+    pub(crate) fn count(self: &Arc<Self>, key: &Key) -> Result<Option<Place>, Refusal> {
+        let counted = self.quotas.lock().unwrap_or_else(PoisonError::into_inner).enter(key, Instant::now())?;
+        Ok(counted.then(|| Place { relay: Arc::clone(self), key: key.id.clone() }))
     }
 
     /// No new requests from here on.

@@ -12,6 +12,7 @@ use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
+use crate::core::account;
 use crate::core::auth::{Key, has_credential};
 use crate::core::errors::Refusal;
 use crate::core::headers::{self, Asked, Stamp};
@@ -52,7 +53,7 @@ pub(crate) async fn serve(caller: Arc<Caller>, request: Request<Incoming>) -> Re
     let reply = outcome.unwrap_or_else(|(dialect, refusal)| refused(dialect, &refusal));
     let mut response = Response::new(AnswerBody::Whole(Bytes::new(), None));
     *response.status_mut() = reply.status;
-    *response.headers_mut() = reply.headers;
+    *response.headers_mut() = reply.headers.clone();
     let own_id = parts.headers.get("x-request-id").and_then(|value| value.to_str().ok());
     let stamp = Stamp { request_id: record.id(), own_id, edge: reply.edge.as_deref(), model: reply.model.as_deref() };
     headers::stamp(response.headers_mut(), stamp);
@@ -60,9 +61,13 @@ pub(crate) async fn serve(caller: Arc<Caller>, request: Request<Incoming>) -> Re
         response.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
     }
     record.status = Some(reply.status.as_u16());
-    record.edge = reply.edge;
-    record.model = reply.model.or(record.model.take());
-    record.outcome = reply.outcome;
+    if reply.edge.is_some() {
+        let served_by = reply.headers.get("x-causeway-served-by");
+        record.backend = served_by.and_then(|word| account::backend(word.as_bytes()));
+        record.edge = reply.edge.clone();
+    }
+    record.model = reply.model.clone().or(record.model.take());
+    record.outcome = reply.outcome.or(record.outcome.take());
     record.code = reply.code;
     match (reply.body, slot) {
         (ReplyBody::Stream(mut stream), Some(slot)) => {
@@ -161,20 +166,22 @@ async fn upstream(
     let room = relay.running.take(relay.streams);
     check_room(relay.is_draining(), room.is_some(), relay.streams)?;
     // Questions about models cost no slot of any machine: they are not counted.
-    let place = route.is_inference().then(|| relay.count(&key)).transpose()?;
+    let place = if route.is_inference() { relay.count(&key)? } else { None };
     *slot = room.map(|slot| Held { slot, place });
     let passed_on = headers::passed_on(&parts.headers);
     let kind = kind(route);
     if kind == Some(Kind::AboutPath) {
-        let call = Call::from_path(route, target, &key)?;
+        let call = Call::from_path(route, target)?;
+        call.authorise(&key)?;
         return metadata::about(relay, &call, &asked, &key, passed_on, Bytes::new()).await;
     }
     if kind == Some(Kind::List) {
         return metadata::list(relay, route, &asked, &key, passed_on).await;
     }
     let body = body::read(incoming, relay.body, &relay.bodies).await?;
-    let call = Call::from_body(route, target, &key, &body.bytes)?;
+    let call = Call::from_body(route, target, &body.bytes)?;
     record.model = Some(call.model.short());
+    call.authorise(&key)?;
     if kind == Some(Kind::AboutBody) {
         return metadata::about(relay, &call, &asked, &key, passed_on, body.bytes.clone()).await;
     }
@@ -189,7 +196,7 @@ async fn inference(
     asked: &Asked,
     key: &Key,
     parts: &Parts,
-    record: &Record,
+    record: &mut Record,
     body: &Bytes,
 ) -> Result<Reply, Refusal> {
     let request = converse::Request {
@@ -201,5 +208,5 @@ async fn inference(
         body: body.clone(),
         started: record.started().into(),
     };
-    converse::converse(relay, request).await
+    converse::converse(relay, request, record).await
 }

@@ -19,6 +19,9 @@ const BUSY: Duration = Duration::from_secs(5);
 /// Largest file, pages of 4 KiB: 1 GiB, about two million keys.
 const MAX_PAGES: u32 = 262_144;
 
+/// The books stop at half of it, so that there is always room for a key.
+const BOOKS_PAGES: u32 = MAX_PAGES / 2;
+
 /// What each version adds to the one before; the store's `user_version` counts them.
 const STEPS: [&str; 2] = [KEYS, books::SCHEMA];
 
@@ -78,6 +81,13 @@ impl Store {
         Ok(store)
     }
 
+    /// The same for who only writes books: they never take the room that keys need.
+    pub(crate) fn open_for_books(path: &Path) -> Result<Self, StoreError> {
+        let store = Self::open(path)?;
+        store.limit_pages(BOOKS_PAGES).map_err(|error| store.explain(&error))?;
+        Ok(store)
+    }
+
     fn set_up(&self) -> rusqlite::Result<()> {
         self.connection.busy_timeout(BUSY)?;
         self.connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -109,9 +119,10 @@ impl Store {
         self.connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))
     }
 
-    /// Changes whenever another process has changed the store.
-    pub(crate) fn data_version(&self) -> Result<i64, StoreError> {
-        self.connection.pragma_query_value(None, "data_version", |row| row.get(0)).map_err(|error| self.explain(&error))
+    /// Changes whenever a process has changed the keys.
+    pub(crate) fn keys_version(&self) -> Result<i64, StoreError> {
+        let sql = "SELECT keys FROM versions";
+        self.connection.query_row(sql, [], |row| row.get(0)).map_err(|error| self.explain(&error))
     }
 
     /// All keys, oldest first.
@@ -139,38 +150,54 @@ impl Store {
             list(&key.models),
             list(&key.edges),
             key.admin,
-            seconds(now),
-            key.expires.map(seconds),
+            integer(now),
+            key.expires.map(integer),
             key.terms.local_only,
             key.terms.rpm,
             key.terms.concurrent,
             i64::try_from(key.terms.min_first_token.as_millis()).unwrap_or(i64::MAX),
             key.terms.batch_only,
         ];
-        self.connection.execute(sql, values).map(drop).map_err(|error| self.explain(&error))?;
-        self.note(now, "key_created", &format!("{} ({})", key.id, key.name))
+        let change = || {
+            let change = self.connection.unchecked_transaction()?;
+            change.execute(sql, values)?;
+            books::note_key(&change, now, "key_created", &format!("{} ({})", key.id, key.name))?;
+            change.commit()
+        };
+        change().map_err(|error| self.explain(&error))
     }
 
     /// Marks a key as revoked; `now` in Unix seconds.
     pub(crate) fn revoke_key(&self, id: &str, now: u64) -> Result<(), StoreError> {
         let sql = "UPDATE keys SET revoked = coalesce(revoked, ?2) WHERE id = ?1";
-        let changed = self.connection.execute(sql, params![id, seconds(now)]).map_err(|error| self.explain(&error))?;
-        if changed == 0 {
-            return Err(StoreError::NoSuchKey(id.to_owned()));
+        let change = || {
+            let change = self.connection.unchecked_transaction()?;
+            let changed = change.execute(sql, params![id, integer(now)])?;
+            if changed > 0 {
+                books::note_key(&change, now, "key_revoked", id)?;
+                change.commit()?;
+            }
+            Ok(changed)
+        };
+        match change().map_err(|error| self.explain(&error))? {
+            0 => Err(StoreError::NoSuchKey(id.to_owned())),
+            _ => Ok(()),
         }
-        self.note(now, "key_revoked", id)
     }
 
     /// Writes a value that is none of ours over a key's scope, as a damaged page or another program would.
     #[cfg(test)]
     pub(crate) fn break_keys(&self) {
-        self.connection.execute_batch("UPDATE keys SET models = '!' || models").unwrap();
+        self.connection
+            .execute_batch("UPDATE keys SET models = '!' || models; UPDATE versions SET keys = keys + 1")
+            .unwrap();
     }
 
     /// Undoes it.
     #[cfg(test)]
     pub(crate) fn mend_keys(&self) {
-        self.connection.execute_batch("UPDATE keys SET models = substr(models, 2)").unwrap();
+        let mended = "UPDATE keys SET models = substr(models, 2); UPDATE versions SET keys = keys + 1";
+        self.connection.execute_batch(mended).unwrap();
     }
 
     fn explain(&self, error: &rusqlite::Error) -> StoreError {
@@ -223,8 +250,9 @@ fn key_of(row: &Row<'_>) -> rusqlite::Result<Key> {
     })
 }
 
-fn seconds(time: u64) -> i64 {
-    i64::try_from(time).unwrap_or(i64::MAX)
+/// A number as SQLite has it.
+fn integer(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -257,9 +285,9 @@ mod tests {
         let path = directory.path().join("s.db");
         let store = Store::create(&path).unwrap();
         let other = Store::open(&path).unwrap();
-        let before = other.data_version().unwrap();
+        let before = other.keys_version().unwrap();
         store.add_key(&key("a"), 1).unwrap();
-        assert_ne!(other.data_version().unwrap(), before);
+        assert_ne!(other.keys_version().unwrap(), before);
         assert_eq!(other.keys().unwrap(), [key("a")]);
         store.revoke_key("a", 7).unwrap();
         assert_eq!(other.keys().unwrap()[0].revoked, Some(7));

@@ -103,7 +103,12 @@ async fn a_request_can_be_asked_about_while_it_runs_and_after_by_its_own_key_alo
     incoming.stream.send_whole(head(200, "application/json"), "{}".to_owned().into(), None).unwrap();
     let id = patiently(Answer::read(&mut socket)).await.header("x-causeway-request-id").to_owned();
     for id in ["mine", id.as_str()] {
-        until(async || relay.get(&format!("/causeway/v1/requests/{id}"), &key).await.json()["state"] == "ended").await;
+        until(async || {
+            let told = relay.get(&format!("/causeway/v1/requests/{id}"), &key).await;
+            assert_eq!(told.status, 200, "it is never unknown once its answer is there");
+            told.json()["state"] == "ended"
+        })
+        .await;
         let told = relay.get(&format!("/causeway/v1/requests/{id}"), &key).await.json();
         assert_eq!((told["result"].as_str(), told["served_by"].as_str()), (Some("ok"), Some("local")), "{told}");
         assert_eq!(relay.get(&format!("/causeway/v1/requests/{id}"), &other).await.status, 404);
@@ -124,7 +129,14 @@ async fn usage_sums_what_was_answered_and_the_audit_says_what_was_not() {
     assert_eq!((sum["of"].as_str(), sum["output_tokens"].as_u64()), (Some(id), Some(48)), "{sum}");
     let by_model = report(&relay, &["usage", "--by", "model"]);
     assert!(by_model.contains("m:latest") && by_model.contains("total"), "{by_model}");
-    until(async || report(&relay, &["audit"]).contains("model_not_found")).await;
+    let scoped = relay.key(&["--models", "other"]).await;
+    assert_eq!(relay.post("/api/chat", &scoped, CHAT).await.status, 403);
+    let (broken, _) = tokio::join!(relay.post("/api/chat", &key, CHAT), edge.answer(500, "{\"error\":\"runner\"}"));
+    assert_eq!(broken.status, 500);
+    let said = |what: &str| report(&relay, &["audit"]).contains(what);
+    until(async || said("model_not_found") && said("model m:latest edge gpu-1")).await;
+    assert!(said(&format!("forbidden_model key {} model m:latest", scoped.split('_').nth(1).unwrap())));
+    assert!(usage()[0]["failed"] == 1, "an answer of 500 is a failure: {}", usage());
     let audit = report(&relay, &["audit"]);
     assert!(audit.contains("key_created") && audit.contains(id), "{audit}");
     let secret = key.rsplit('_').next().unwrap();

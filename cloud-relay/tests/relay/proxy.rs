@@ -107,6 +107,8 @@ async fn a_web_page_cannot_use_the_key_of_its_visitor() {
         assert_eq!(refused.status, 403, "{host} {more}");
         assert!(refused.json()["error"].as_str().unwrap().contains("this machine"), "{refused:?}");
     }
+    let absolute = proxy.raw(&keyless("GET", "http://evil.example/api/tags", "localhost", "", "")).await;
+    assert_eq!(absolute.status, 400, "{absolute:?}");
 }
 
 #[tokio::test]

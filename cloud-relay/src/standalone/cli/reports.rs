@@ -5,9 +5,9 @@ use std::time::Duration;
 use clap::Args;
 
 use super::keys::duration;
-use super::{ConfigFile, Failure, say};
+use super::{ConfigFile, Failure, say, say_error};
 use crate::standalone::keys::unix_now;
-use crate::standalone::store::books::{By, Entry, Sum};
+use crate::standalone::store::books::{By, Entry, Sum, Trail};
 
 #[derive(Args)]
 pub(super) struct Usage {
@@ -61,7 +61,10 @@ pub(super) fn usage(asked: &Usage) -> Result<(), Failure> {
 
 pub(super) fn audit(asked: &Audit) -> Result<(), Failure> {
     let since = unix_now().saturating_sub(asked.since.as_secs()).saturating_mul(1_000);
-    let entries = asked.config.store()?.audit(since)?;
+    let Trail { entries, cut } = asked.config.store()?.audit(since)?;
+    if cut {
+        say_error("only the latest requests are shown: ask for less with --since");
+    }
     if asked.json {
         return say(&format!("{}\n", serde_json::to_string(&entries)?));
     }

@@ -3,12 +3,13 @@
 //! Invariants: a request is entered together with its part of the day's sum, or not at all; the
 //! sums stay when the requests they were made of are forgotten. Absent: texts.
 
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::{Store, StoreError, seconds};
+use super::{Store, StoreError, integer};
 use crate::core::account::Account;
 
-/// Requests remembered one by one, count: about 400 bytes each, so that they take half the store.
+/// Requests remembered one by one, count: 500 to 1,600 bytes each. Where they fill the books' part of
+/// the store before, the oldest quarter goes.
 const MAX_REQUESTS: i64 = 1_000_000;
 
 /// Events remembered, count: about 100 bytes each.
@@ -28,7 +29,7 @@ pub(super) const SCHEMA: &str = "
         ended_ms INTEGER NOT NULL, result TEXT NOT NULL, served_by TEXT, edge TEXT, model TEXT,
         told TEXT NOT NULL
     ) STRICT;
-    CREATE INDEX requests_own ON requests (own_id) WHERE own_id IS NOT NULL;
+    CREATE INDEX requests_own ON requests (key, own_id) WHERE own_id IS NOT NULL;
     CREATE INDEX requests_ended ON requests (ended_ms);
     CREATE TABLE usage (
         day TEXT NOT NULL, key TEXT NOT NULL, model TEXT NOT NULL, edge TEXT NOT NULL,
@@ -39,7 +40,9 @@ pub(super) const SCHEMA: &str = "
     CREATE TABLE events (
         number INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, kind TEXT NOT NULL, what TEXT NOT NULL
     ) STRICT;
-    CREATE INDEX events_at ON events (at_ms);";
+    CREATE INDEX events_at ON events (at_ms);
+    CREATE TABLE versions (keys INTEGER NOT NULL) STRICT;
+    INSERT INTO versions VALUES (0);";
 
 /// What usage is summed by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
@@ -62,12 +65,20 @@ pub(crate) struct Sum {
     pub(crate) usd: f64,
 }
 
+/// What an audit finds.
+pub(crate) struct Trail {
+    /// Oldest first.
+    pub(crate) entries: Vec<Entry>,
+    /// There are older requests of the same time.
+    pub(crate) cut: bool,
+}
+
 /// One line of the audit.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
 pub(crate) struct Entry {
-    /// Milliseconds since 1970.
+    /// Milliinteger since 1970.
     pub(crate) at_ms: i64,
-    /// `key_created`, `key_revoked`, `refused`, `failed`, `overflow`.
+    /// `key_created`, `key_revoked`, `left_out`, `refused`, `failed`, `overflow`.
     pub(crate) kind: String,
     pub(crate) what: String,
 }
@@ -76,11 +87,18 @@ impl Store {
     /// Enters requests that have ended. `day` is the day of one of them (UTC, `2026-11-23`).
     pub(crate) fn enter<'a>(
         &mut self,
-        accounts: impl Iterator<Item = &'a Account>,
+        accounts: impl Iterator<Item = &'a Account> + Clone,
         day: impl Fn(&Account) -> String,
     ) -> Result<(), StoreError> {
         let path = self.path.clone();
-        self.enter_raw(accounts, day).map_err(|error| super::explain(&path, &error))
+        let told = |error: rusqlite::Error| super::explain(&path, &error);
+        match self.enter_raw(accounts.clone(), &day).map_err(told) {
+            Err(StoreError::Full(_)) => {
+                self.connection.execute(OLDEST_QUARTER, []).map_err(told)?;
+                self.enter_raw(accounts, &day).map_err(told)
+            }
+            outcome => outcome,
+        }
     }
 
     fn enter_raw<'a>(
@@ -106,7 +124,7 @@ impl Store {
                     account.id,
                     account.own_id,
                     account.key,
-                    seconds(ended),
+                    integer(ended),
                     account.result(),
                     served_by,
                     account.edge,
@@ -121,9 +139,9 @@ impl Store {
                     account.model.as_deref().unwrap_or_default(),
                     account.edge.as_deref().unwrap_or_default(),
                     served_by,
-                    i64::from(account.code.is_some()),
-                    seconds(account.outcome.input_tokens.unwrap_or(0)),
-                    seconds(account.outcome.output_tokens.unwrap_or(0)),
+                    i64::from(account.result() != "ok"),
+                    integer(account.outcome.input_tokens.unwrap_or(0)),
+                    integer(account.outcome.output_tokens.unwrap_or(0)),
                     account.outcome.usd.unwrap_or(0.0),
                 ])?;
             }
@@ -142,35 +160,38 @@ impl Store {
         found.map_err(|error| self.explain(&error))
     }
 
-    /// Notes what was done; `now` in Unix seconds.
-    pub(super) fn note(&self, now: u64, kind: &str, what: &str) -> Result<(), StoreError> {
-        let sql = "INSERT INTO events (at_ms, kind, what) VALUES (?1, ?2, ?3)";
-        let at = seconds(now.saturating_mul(1_000));
-        self.connection.execute(sql, params![at, kind, what]).map(drop).map_err(|error| self.explain(&error))
+    /// Notes that refusals were not entered, there being too many; `now` in Unix seconds.
+    pub(crate) fn note_left_out(&self, now: u64, count: u64) -> Result<(), StoreError> {
+        let what = format!("{count} refusals beyond what is entered of one key");
+        note(&self.connection, now, "left_out", &what).map_err(|error| self.explain(&error))
     }
 
-    /// Everything since then (milliseconds since 1970), oldest first: what was done to keys, requests
+    /// Everything since then (milliinteger since 1970), oldest first: what was done to keys, requests
     /// that were refused or failed, and those that another backend answered.
-    pub(crate) fn audit(&self, since_ms: u64) -> Result<Vec<Entry>, StoreError> {
-        let sql = "
-            SELECT at_ms, kind, what, number FROM events WHERE at_ms >= ?1
-            UNION ALL
+    pub(crate) fn audit(&self, since_ms: u64) -> Result<Trail, StoreError> {
+        let events = "SELECT at_ms, kind, what FROM events WHERE at_ms >= ?1 ORDER BY number DESC LIMIT ?2";
+        let requests = "
             SELECT ended_ms,
                 CASE WHEN served_by = 'bedrock' THEN 'overflow' WHEN served_by IS NULL THEN 'refused' ELSE 'failed' END,
                 id || ' ' || result || ' key ' || iif(key = '', '-', key) || ' model ' || coalesce(model, '-')
-                    || ' edge ' || coalesce(edge, '-'), number
+                    || ' edge ' || coalesce(edge, '-')
             FROM requests WHERE ended_ms >= ?1 AND (result != 'ok' OR served_by = 'bedrock')
-            ORDER BY 1 DESC, 4 DESC LIMIT ?2";
-        let read = || {
+            ORDER BY number DESC LIMIT ?2";
+        let read = |sql| {
             let mut statement = self.connection.prepare(sql)?;
-            let rows = statement.query_map(params![seconds(since_ms), MAX_ROWS], |row| {
+            let rows = statement.query_map(params![integer(since_ms), MAX_ROWS], |row| {
                 Ok(Entry { at_ms: row.get(0)?, kind: row.get(1)?, what: row.get(2)? })
             })?;
             rows.collect::<rusqlite::Result<Vec<Entry>>>()
         };
-        let mut entries = read().map_err(|error| self.explain(&error))?;
+        // Each with its own limit: no number of refusals hides what was done to keys.
+        let read = |sql| read(sql).map_err(|error| self.explain(&error));
+        let (mut entries, requests) = (read(events)?, read(requests)?);
+        let cut = requests.len() >= MAX_ROWS as usize;
         entries.reverse();
-        Ok(entries)
+        entries.extend(requests.into_iter().rev());
+        entries.sort_by_key(|entry| entry.at_ms);
+        Ok(Trail { entries, cut })
     }
 
     /// Sums of what was used.
@@ -201,6 +222,21 @@ impl Store {
         };
         read().map_err(|error| self.explain(&error))
     }
+}
+
+/// The oldest quarter of the requests.
+const OLDEST_QUARTER: &str =
+    "DELETE FROM requests WHERE number <= (SELECT min(number) + (max(number) - min(number)) / 4 FROM requests)";
+
+/// Notes what was done to a key, which whoever holds the keys must learn; `now` in Unix seconds.
+pub(super) fn note_key(connection: &Connection, now: u64, kind: &str, what: &str) -> rusqlite::Result<()> {
+    connection.execute("UPDATE versions SET keys = keys + 1", [])?;
+    note(connection, now, kind, what)
+}
+
+fn note(connection: &Connection, now: u64, kind: &str, what: &str) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO events (at_ms, kind, what) VALUES (?1, ?2, ?3)";
+    connection.execute(sql, params![integer(now.saturating_mul(1_000)), kind, what]).map(drop)
 }
 
 #[cfg(test)]
@@ -256,25 +292,49 @@ mod tests {
     fn sums_count_what_was_answered_once_and_refusals_not_at_all() {
         let (_directory, mut store) = store();
         let refused = Account { code: Some(Code::Saturated), outcome: Outcome::default(), ..account("r") };
-        let broken = Account { code: Some(Code::LinkLost), ..account("b") };
+        let unsaid = Outcome::default();
+        let broken =
+            Account { code: Some(Code::LinkLost), backend: Some(Backend::Local), outcome: unsaid, ..account("b") };
         store.enter([account("a"), account("a"), refused, broken].iter(), today).unwrap();
         for (by, of) in [(By::Key, "k"), (By::Model, "m:latest"), (By::Edge, "gpu-1"), (By::Day, "2026-11-23")] {
-            let sum = Sum { of: of.to_owned(), requests: 2, failed: 1, input_tokens: 6, output_tokens: 32, usd: 0.0 };
+            let sum = Sum { of: of.to_owned(), requests: 2, failed: 1, input_tokens: 3, output_tokens: 16, usd: 0.0 };
             assert_eq!(store.usage(by).unwrap(), [sum]);
         }
     }
 
     #[test]
+    fn books_that_are_full_forget_the_oldest_and_leave_room_for_keys() {
+        let (directory, mut store) = store();
+        store.limit_pages(60).unwrap();
+        for batch in 0..100 {
+            let accounts: Vec<Account> = (0..20).map(|n| account(&format!("{batch}-{n}"))).collect();
+            store.enter(accounts.iter(), today).unwrap();
+        }
+        assert!(store.request("k", "99-19").unwrap().is_some() && store.request("k", "0-0").unwrap().is_none());
+        assert_eq!(store.usage(By::Key).unwrap()[0].requests, 2_000, "the sums stay");
+        let keys = Store::open(&directory.path().join("s.db")).unwrap();
+        keys.add_key(&crate::core::auth::Key::for_test(&[]), 1).unwrap();
+    }
+
+    #[test]
+    fn what_is_entered_is_no_change_of_the_keys() {
+        let (_directory, mut store) = store();
+        let before = store.keys_version().unwrap();
+        store.enter([account("a")].iter(), today).unwrap();
+        assert_eq!(store.keys_version().unwrap(), before);
+    }
+
+    #[test]
     fn the_audit_has_refusals_failures_and_what_was_done_to_keys_but_no_answer_that_went_well() {
         let (_directory, mut store) = store();
-        store.note(1, "key_created", "k (test)").unwrap();
+        note_key(&store.connection, 1, "key_created", "k (test)").unwrap();
         let refused =
             Account { code: Some(Code::ForbiddenModel), outcome: Outcome::default(), edge: None, ..account("r") };
         let left = Account { abandoned: true, ..account("l") };
         store.enter([account("a"), refused, left].iter(), today).unwrap();
-        let kinds: Vec<String> = store.audit(0).unwrap().into_iter().map(|entry| entry.kind).collect();
+        let kinds: Vec<String> = store.audit(0).unwrap().entries.into_iter().map(|entry| entry.kind).collect();
         assert_eq!(kinds, ["key_created", "refused", "failed"]);
-        assert!(store.audit(2_000).unwrap().is_empty());
-        assert!(store.audit(0).unwrap()[1].what.contains("forbidden_model key k model m:latest edge -"));
+        assert!(store.audit(2_000).unwrap().entries.is_empty());
+        assert!(store.audit(0).unwrap().entries[1].what.contains("forbidden_model key k model m:latest edge -"));
     }
 }
