@@ -180,6 +180,15 @@ fn a_conversation_with_calls_keeps_ids_names_and_thought() {
 }
 
 #[test]
+fn a_refusal_handed_back_is_what_the_model_said() {
+    let refused = json!({ "role": "assistant", "content": null, "refusal": "no", "annotations": [] });
+    let parts = json!({ "role": "assistant", "content": [{ "type": "refusal", "refusal": "no" }] });
+    let request = ok(json!({ "messages": [refused, parts] }));
+    let said = Message { role: Role::Assistant, parts: vec![said("no")] };
+    assert_eq!((request.input, request.dropped), (Input::Chat(vec![said.clone(), said]), vec![]));
+}
+
+#[test]
 fn what_no_backend_can_do_is_named() {
     let request = ok(json!({
         "n": 2, "logit_bias": { "5": 1 }, "parallel_tool_calls": false, "store": true, "service_tier": "flex",
@@ -306,6 +315,7 @@ fn more_than_the_limits_is_refused() {
         (json!({ "messages": [message(many(1_001, text))] }), "at most 1000 parts"),
         (json!({ "messages": many(2, message(many(51, image.clone()))) }), "at most 100 pictures"),
         (json!({ "tools": many(1_025, function("f")) }), "at most 1024"),
+        (json!({ "messages": [{ "role": "assistant", "tool_calls": many(1_025, function("f")) }] }), "at most 1024"),
     ] {
         let error = with(members).unwrap_err().to_string();
         assert!(error.contains(said), "{error}");

@@ -67,6 +67,13 @@ fn probabilities_stand_in_four_lists_with_offsets_in_characters() {
 }
 
 #[test]
+fn probabilities_without_a_text_are_told_too() {
+    let logprobs = Some(json!([{ "token": "<|end|>", "logprob": -1 }]));
+    let (chunks, _) = chunks(&encode([Event::Text { text: String::new(), logprobs }]));
+    assert_eq!(chunks[0]["choices"][0]["logprobs"]["tokens"], json!(["<|end|>"]));
+}
+
+#[test]
 fn an_error_midway_ends_the_stream_without_reason_or_done() {
     let (chunks, done) = chunks(&encode([text("a"), failed(), text("late"), finish(StopReason::Stop)]));
     assert!(!done);

@@ -190,6 +190,21 @@ fn every_fault_names_its_place_and_what_was_expected() {
 }
 
 #[test]
+fn more_than_the_limits_is_refused() {
+    let many = |count: usize, one: Value| Value::from(vec![one; count]);
+    let message = |content: Value| json!({ "role": "user", "content": content });
+    let parts = many(1_001, json!({ "type": "input_text", "text": "a" }));
+    for (members, said) in [
+        (json!({ "input": many(10_001, message(json!("a"))) }), "at most 10000 items"),
+        (json!({ "input": [message(parts)] }), "at most 1000 parts"),
+        (json!({ "include": many(33, json!("reasoning.encrypted_content")) }), "at most 32"),
+    ] {
+        let error = with(members).unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+    }
+}
+
+#[test]
 fn the_echo_repeats_what_was_asked_and_fills_the_rest() {
     let echo = |members| -> Value {
         let (_, echo) = with(members).unwrap();
