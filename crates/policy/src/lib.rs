@@ -1,7 +1,25 @@
 //! Decisions about load, pure: time comes in as an argument, nothing reads a clock.
 //!
-//! For now the predicted wait alone; the slot ledger, fairness, breaker and budget follow.
+//! [`Ledger`] decides about requests on the GPU machine: its slots, its queue, its models. Beside
+//! it stand the types that its shell keeps in front of it: [`Breaker`] (is Ollama there at all),
+//! [`RateLimit`] (requests per minute of a key), and [`predicted_wait`], by which the relay chooses
+//! among edges. [`Watchdog`] is the ledger's own look at a model that hangs.
+//! Absent: the budget of overflow.
 
+mod breaker;
+#[cfg(test)]
+mod fixtures;
+mod histogram;
+mod ledger;
+mod rate;
 mod wait;
+mod watchdog;
 
+pub use breaker::{Breaker, Pass};
+pub use ledger::{
+    Ask, Class, Deadline, Event, Forecast, Late, Ledger, Limits, Loaded, Measured, ModelId, ModelSettings, ModelStatus,
+    OverflowReason, ParallelFault, Promise, Refusal, RefusalCode, Resident, Ticket, Verdict,
+};
+pub use rate::{Key, RateLimit};
 pub use wait::{AnswerTime, predicted_wait};
+pub use watchdog::{Check, Watchdog};

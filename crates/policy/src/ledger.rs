@@ -1,0 +1,369 @@
+//! The slot ledger: who runs, who waits, who goes elsewhere, for every model of one Ollama.
+//!
+//! Sans-I/O. Drive it in this order: a verb (`submit`, a report of the session, `resident`,
+//! `handle_timeout`), then `poll_event` until it returns `None`, then `poll_timeout` to learn when
+//! `handle_timeout` is next due. Reports about a ticket that is done are ignored.
+//!
+//! Invariants: a model never has more granted requests than slots; a slot never idles while a
+//! request that it may serve waits; every ticket is resolved exactly once; no request waits past
+//! its deadline; nothing grows without a named bound. A clock that steps back is taken to stand.
+//! Absent: clocks, sockets, texts, budget (the shell knows whether Bedrock may serve a request).
+
+mod cold;
+mod door;
+mod model;
+mod plan;
+mod predict;
+mod queue;
+mod running;
+mod status;
+mod strikes;
+mod types;
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use cold::Loader;
+use door::{LONGEST_WAIT, admit, elsewhere, entry, exceeds, refuse};
+use model::{Model, Residency};
+use plan::{Desk, Fate, Newcomer};
+pub use types::*;
+
+/// Models known at a time; a place that nobody uses is given to the next. A model's figures are
+/// some 20 KiB, so these are below 3 MiB. Also the width of the set of models seen together.
+const MOST_MODELS: usize = 128;
+
+/// See the module's head.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    limits: Limits,
+    models: Vec<Model>,
+    loader: Loader,
+    desk: Desk,
+    events: VecDeque<Event>,
+    serial: u64,
+    generation: u64,
+    now: Option<Instant>,
+}
+
+impl Ledger {
+    /// An empty ledger.
+    #[must_use]
+    pub fn new(limits: Limits) -> Ledger {
+        let queue = limits.queue.clamp(1, Limits::LONGEST_QUEUE);
+        Ledger {
+            limits: Limits { queue },
+            models: Vec::new(),
+            loader: Loader::default(),
+            desk: Desk::default(),
+            events: VecDeque::new(),
+            serial: 0,
+            generation: 0,
+            now: None,
+        }
+    }
+
+    /// Makes a model known, or gives a known one new settings. `None`: [`MOST_MODELS`] models are
+    /// in use already.
+    pub fn model(&mut self, now: Instant, name: &str, settings: ModelSettings) -> Option<ModelId> {
+        let now = self.advance(now);
+        if let Some(index) = self.models.iter().position(|model| &*model.name == name) {
+            let model = self.models.get_mut(index)?;
+            model.parallel.set(settings);
+            let id = model.id;
+            self.changed(now, index);
+            return Some(id);
+        }
+        self.generation += 1;
+        let generation = self.generation;
+        if self.models.len() < MOST_MODELS {
+            let id = ModelId { index: self.models.len(), generation };
+            self.models.push(Model::new(now, id, name, settings));
+            return Some(id);
+        }
+        let spare = self
+            .models
+            .iter()
+            .enumerate()
+            .filter(|(index, model)| model.idle() && !self.loader.is_loading(*index) && !model.watchdog.holds());
+        let (index, _) = spare.min_by_key(|(_, model)| model.last_used)?;
+        self.loader.forget(index);
+        let id = ModelId { index, generation };
+        *self.models.get_mut(index)? = Model::new(now, id, name, settings);
+        Some(id)
+    }
+
+    /// Decides about a new request. A verdict other than [`Verdict::Queue`] and [`Verdict::Admit`]
+    /// ends its ticket.
+    pub fn submit(&mut self, now: Instant, ask: &Ask) -> (Ticket, Verdict) {
+        let now = self.advance(now);
+        self.serial += 1;
+        let ticket = Ticket { serial: self.serial, model: ask.model.index };
+        let Some(index) = self.index_of(ask.model) else {
+            return (ticket, refuse(RefusalCode::ModelNotFound, Duration::ZERO));
+        };
+        self.settle(now, index);
+        let verdict = match self.at_the_door(now, index, ticket, ask) {
+            Some(verdict) => verdict,
+            None => self.enqueue(now, index, ticket, ask),
+        };
+        (ticket, verdict)
+    }
+
+    /// The first token came, visible or not. What had been promised for it, once.
+    pub fn first_token(&mut self, now: Instant, ticket: Ticket) -> Option<Promise> {
+        let now = self.advance(now);
+        let model = self.models.get_mut(ticket.model)?;
+        let promise = model.first_token(now, ticket)?;
+        self.changed(now, ticket.model);
+        Some(promise)
+    }
+
+    /// So many chunks with tokens have come in all. Cheap: changes no decision by itself.
+    pub fn progress(&mut self, now: Instant, ticket: Ticket, tokens: u32) {
+        let now = self.advance(now);
+        let running = self.models.get_mut(ticket.model).and_then(|model| model.running_mut(ticket));
+        if let Some(running) = running {
+            running.tokens = running.tokens.max(tokens);
+            running.last_sign = now;
+        }
+    }
+
+    /// A whole answer was served.
+    pub fn finished(&mut self, now: Instant, ticket: Ticket, measured: Measured) {
+        let now = self.advance(now);
+        if self.models.get_mut(ticket.model).is_some_and(|model| model.finish(now, ticket, measured)) {
+            self.changed(now, ticket.model);
+        }
+    }
+
+    /// The caller left, or Bedrock took over. A running request's slot is *releasing* from now.
+    pub fn cancelled(&mut self, now: Instant, ticket: Ticket) {
+        let now = self.advance(now);
+        let Some(model) = self.models.get_mut(ticket.model) else { return };
+        if let Some(running) = model.running_mut(ticket) {
+            running.release(now);
+        } else if model.queue.remove(ticket).is_none() {
+            return;
+        }
+        self.changed(now, ticket.model);
+    }
+
+    /// Ollama refused or broke the request off: its slot is free.
+    pub fn failed(&mut self, now: Instant, ticket: Ticket) {
+        self.released(now, ticket);
+    }
+
+    /// Ollama is known to have stopped: the slot is free before its estimated time.
+    pub fn released(&mut self, now: Instant, ticket: Ticket) {
+        let now = self.advance(now);
+        if self.models.get_mut(ticket.model).is_some_and(|model| model.drop_running(now, ticket)) {
+            self.changed(now, ticket.model);
+        }
+    }
+
+    /// A request that overflowed from this model had its first token after this time.
+    pub fn overflowed(&mut self, model: ModelId, first_token: Duration) {
+        if let Some(model) = self.index_of(model).and_then(|index| self.models.get_mut(index)) {
+            model.learnt.record_overflow(first_token);
+        }
+    }
+
+    /// What `/api/ps` shows, all of it. Every few seconds, and at once after a preload.
+    pub fn resident(&mut self, now: Instant, rows: &[Resident]) {
+        let now = self.advance(now);
+        let mut listed = 0_u128;
+        for row in rows {
+            if let Some(index) = self.index_of(row.model) {
+                listed |= 1 << index;
+                self.models.get_mut(index).into_iter().for_each(|model| model.context = row.context);
+            }
+        }
+        self.loader.seen(listed, &mut self.models);
+        self.handle_timeout(now);
+    }
+
+    /// A preload ended.
+    pub fn loaded(&mut self, now: Instant, model: ModelId, how: Loaded) {
+        let now = self.advance(now);
+        if let Some(index) = self.index_of(model) {
+            self.loader.ended(now, index, how, &mut self.models, &mut self.events);
+            self.handle_timeout(now);
+        }
+    }
+
+    /// A probe was answered, well or badly: the model does not hang.
+    pub fn probed(&mut self, now: Instant, model: ModelId) {
+        let now = self.advance(now);
+        if let Some(index) = self.index_of(model) {
+            self.models.get_mut(index).into_iter().for_each(|model| model.watchdog.probed());
+            self.changed(now, index);
+        }
+    }
+
+    /// A wedged model was unloaded.
+    pub fn unloaded(&mut self, now: Instant, model: ModelId) {
+        let now = self.advance(now);
+        if let Some(index) = self.index_of(model) {
+            if let Some(model) = self.models.get_mut(index) {
+                model.watchdog.unloaded();
+                model.residency = Residency::Absent;
+            }
+            self.handle_timeout(now);
+        }
+    }
+
+    /// Ollama does not answer at all: every waiting request is resolved. The breaker keeps new ones
+    /// away; `retry_after` is its pause.
+    pub fn down(&mut self, now: Instant, retry_after: Duration) {
+        let now = self.advance(now);
+        for model in &mut self.models {
+            model.flush(OverflowReason::LocalDown, retry_after, &mut self.events);
+        }
+        self.handle_timeout(now);
+    }
+
+    /// Lets time pass.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let now = self.advance(now);
+        loop {
+            (0..self.models.len()).for_each(|index| self.settle(now, index));
+            if !self.loader.step(now, &mut self.models, &mut self.events) {
+                break;
+            }
+        }
+        (0..self.models.len()).for_each(|index| self.decide(now, index, &mut None));
+    }
+
+    /// When [`Ledger::handle_timeout`] is next due; `None` while nothing waits for time.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let now = self.now?;
+        let models = self.models.iter().filter_map(|model| model.next(now));
+        models.chain(self.loader.next(now, &self.models)).min()
+    }
+
+    /// The next decision or command.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// The place of a waiting request and when it is expected to be served.
+    #[must_use]
+    pub fn forecast(&self, now: Instant, ticket: Ticket) -> Option<Forecast> {
+        self.models.get(ticket.model)?.forecast(now, ticket)
+    }
+
+    /// Verdicts that need no place in the queue.
+    fn at_the_door(&mut self, now: Instant, index: usize, ticket: Ticket, ask: &Ask) -> Option<Verdict> {
+        let queue_limit = self.limits.queue;
+        let model = self.models.get_mut(index)?;
+        model.demand.count(now);
+        if let Some((needs, has)) = exceeds(model, ask) {
+            let code = RefusalCode::ContextExceeded { needs, has };
+            return Some(elsewhere(ask, OverflowReason::Context, code, Duration::ZERO));
+        }
+        if model.watchdog.is_wedged() {
+            let healed = model.healed_after();
+            return Some(elsewhere(ask, OverflowReason::LocalDown, RefusalCode::LocalUnavailable, healed));
+        }
+        if model.has_slot() {
+            return Some(admit(model, now, ticket, ask));
+        }
+        if model.queue.len() < queue_limit {
+            return None;
+        }
+        let drain = self.drain(now, index);
+        Some(elsewhere(ask, OverflowReason::QueueFull, RefusalCode::Saturated, drain))
+    }
+
+    /// Puts a request in the queue and looks at once whether that is a good place for it.
+    fn enqueue(&mut self, now: Instant, index: usize, ticket: Ticket, ask: &Ask) -> Verdict {
+        let Some(model) = self.models.get_mut(index) else {
+            return refuse(RefusalCode::ModelNotFound, Duration::ZERO);
+        };
+        let entry = entry(now, ticket, ask, model.learnt.overflow_p95());
+        model.queue.push(entry);
+        let absent = model.residency == Residency::Absent;
+        if absent {
+            if self.loader.step(now, &mut self.models, &mut self.events) {
+                self.handle_timeout_of_others(now, index);
+            }
+            // Its load may not begin now, and no other load's end will change that soon.
+            if ask.overflow && !self.loader.is_busy() {
+                self.withdraw(index, ticket);
+                return Verdict::Overflow(OverflowReason::ColdModel);
+            }
+        }
+        let waits = Fate::Waits(Forecast::default());
+        let patience = ask.queue_timeout.min(LONGEST_WAIT);
+        let mut newcomer = Some(Newcomer { ticket, patience, fate: waits });
+        self.decide(now, index, &mut newcomer);
+        match newcomer.map_or(waits, |newcomer| newcomer.fate) {
+            Fate::Waits(forecast) => Verdict::Queue(forecast),
+            Fate::Overflows(reason) => {
+                self.withdraw(index, ticket);
+                Verdict::Overflow(reason)
+            }
+            Fate::Saturated(wait) => {
+                self.withdraw(index, ticket);
+                refuse(RefusalCode::Saturated, wait)
+            }
+        }
+    }
+
+    fn withdraw(&mut self, index: usize, ticket: Ticket) {
+        self.models.get_mut(index).and_then(|model| model.queue.remove(ticket));
+    }
+
+    /// Resolves, grants and watches one model after a change, then predicts anew.
+    fn changed(&mut self, now: Instant, index: usize) {
+        self.settle(now, index);
+        let cold = |model: &Model| model.residency == Residency::Absent && !model.queue.is_empty();
+        let loads = self.loader.is_busy() || self.models.iter().any(cold);
+        if loads && self.loader.step(now, &mut self.models, &mut self.events) {
+            self.handle_timeout(now);
+            return;
+        }
+        self.decide(now, index, &mut None);
+    }
+
+    fn handle_timeout_of_others(&mut self, now: Instant, index: usize) {
+        for other in (0..self.models.len()).filter(|other| *other != index) {
+            self.settle(now, other);
+            self.decide(now, other, &mut None);
+        }
+    }
+
+    fn settle(&mut self, now: Instant, index: usize) {
+        let Some(model) = self.models.get_mut(index) else { return };
+        model.pass_time(now);
+        model.say_late(now, &mut self.events);
+        model.expire(now, &mut self.events);
+        model.grant(now, &mut self.events);
+        model.watch(now, &mut self.events);
+    }
+
+    fn decide(&mut self, now: Instant, index: usize, newcomer: &mut Option<Newcomer>) {
+        let ready = self.loader.ready(now, index, &self.models);
+        let Some(model) = self.models.get_mut(index).filter(|model| !model.queue.is_empty()) else { return };
+        model.decide(now, ready, &mut self.desk, newcomer, &mut self.events);
+    }
+
+    /// Time until a slot is free behind all that wait.
+    fn drain(&self, now: Instant, index: usize) -> Duration {
+        let ready = self.loader.ready(now, index, &self.models);
+        self.models.get(index).map(|model| plan::drain(model, now, ready)).unwrap_or_default()
+    }
+
+    fn index_of(&self, id: ModelId) -> Option<usize> {
+        self.models.get(id.index).filter(|model| model.id == id).map(|_| id.index)
+    }
+
+    /// The ledger's own time: that of the latest call, or later.
+    fn advance(&mut self, now: Instant) -> Instant {
+        let now = self.now.map_or(now, |last| last.max(now));
+        self.now = Some(now);
+        now
+    }
+}

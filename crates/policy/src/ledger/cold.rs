@@ -1,0 +1,274 @@
+//! Which model is loaded next, and what has to leave for it.
+//!
+//! Invariants: one load at a time; a load begins only when nothing of ours runs on a model that it
+//! may push out (Ollama can deadlock otherwise); it is never ours to abort once begun. Absent: the
+//! load itself, a detached request of the shell.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::model::{Model, Residency};
+use super::predict::millis;
+use super::types::{Event, Loaded, OverflowReason};
+
+/// A model used within this time is in use.
+const IN_USE: Duration = Duration::from_secs(120);
+/// A model that was just loaded keeps its memory for so long while anybody wants it: two models
+/// that cannot share the GPU then alternate by turns and not by requests.
+const TURN: Duration = Duration::from_secs(30);
+/// A load without report is given up: twice what Ollama itself lets one stall.
+const LOAD_LIMIT: Duration = Duration::from_secs(600);
+/// After a failed load.
+const LOAD_PAUSE: Duration = Duration::from_secs(5);
+/// Share of its time that a load later than expected still needs.
+const OVERDUE_SHARE: f64 = 0.2;
+/// Minutes over which demand is compared.
+const DEMAND_MINUTES: usize = 5;
+
+/// Requests of the last five minutes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Demand {
+    minutes: [u32; DEMAND_MINUTES],
+    /// When the newest of the minutes began.
+    since: Option<Instant>,
+}
+
+impl Demand {
+    pub(crate) fn count(&mut self, now: Instant) {
+        self.turn(now);
+        let [newest, ..] = &mut self.minutes;
+        *newest = newest.saturating_add(1);
+    }
+
+    fn total(mut self, now: Instant) -> u32 {
+        self.turn(now);
+        self.minutes.iter().fold(0, |sum, minute| sum.saturating_add(*minute))
+    }
+
+    fn turn(&mut self, now: Instant) {
+        let since = *self.since.get_or_insert(now);
+        let passed = now.saturating_duration_since(since).as_secs() / 60;
+        if passed == 0 {
+            return;
+        }
+        let gone = usize::try_from(passed).unwrap_or(usize::MAX).min(DEMAND_MINUTES);
+        self.minutes.rotate_right(gone);
+        self.minutes.iter_mut().take(gone).for_each(|minute| *minute = 0);
+        self.since = Some(since + Duration::from_secs(passed * 60));
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Load {
+    model: usize,
+    /// When the preload began; not yet while the victims' streams end.
+    since: Option<Instant>,
+}
+
+/// The one load of an Ollama.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Loader {
+    current: Option<Load>,
+    /// For each model, a bit for every other that was seen in memory beside it.
+    together: Vec<u128>,
+}
+
+impl Loader {
+    /// Begins what can begin. Whether anything changed that other models depend on.
+    pub(crate) fn step(&mut self, now: Instant, models: &mut [Model], events: &mut VecDeque<Event>) -> bool {
+        let mut changed = false;
+        loop {
+            match self.current {
+                Some(Load { since: Some(since), model }) => {
+                    if now.saturating_duration_since(since) < LOAD_LIMIT {
+                        return changed;
+                    }
+                    self.ended(now, model, Loaded::Failed, models, events);
+                }
+                Some(Load { since: None, model }) => {
+                    if models.get(model).is_none_or(|model| model.queue.is_empty()) {
+                        self.give_up(models);
+                    } else if models.iter().any(|model| model.victim && !model.running.is_empty()) {
+                        return changed;
+                    } else {
+                        self.current = Some(Load { model, since: Some(now) });
+                        events.extend(models.get(model).map(|model| Event::Preload(model.id)));
+                        return true;
+                    }
+                }
+                None => {
+                    let Some(next) = self.next_load(now, models) else { return changed };
+                    let victims = self.victims(next, models);
+                    for (index, model) in models.iter_mut().enumerate() {
+                        model.victim = victims & bit(index) != 0;
+                    }
+                    self.current = Some(Load { model: next, since: None });
+                }
+            }
+            changed = true;
+        }
+    }
+
+    /// The preload of `index` ended.
+    pub(crate) fn ended(
+        &mut self,
+        now: Instant,
+        index: usize,
+        how: Loaded,
+        models: &mut [Model],
+        events: &mut VecDeque<Event>,
+    ) {
+        let Some(Load { since: Some(since), .. }) = self.current.filter(|load| load.model == index) else { return };
+        self.current = None;
+        for victim in models.iter_mut().filter(|model| model.victim) {
+            victim.victim = false;
+            // Taken for gone until `/api/ps` shows it: to send to it now could load it again.
+            if matches!(how, Loaded::Ready(_)) {
+                victim.residency = Residency::Absent;
+            }
+        }
+        let Some(model) = models.get_mut(index) else { return };
+        match how {
+            Loaded::Ready(took) => {
+                model.learnt.loaded(took.unwrap_or_else(|| now.saturating_duration_since(since)));
+                model.residency = Residency::Resident;
+                model.loaded_at = Some(now);
+                model.last_used = Some(now);
+                model.load_after = None;
+            }
+            Loaded::Failed => {
+                model.load_after = Some(now + LOAD_PAUSE);
+                model.flush(OverflowReason::LoadFailed, LOAD_PAUSE, events);
+            }
+        }
+    }
+
+    /// Takes over what `/api/ps` shows: bits of the models in memory.
+    pub(crate) fn seen(&mut self, listed: u128, models: &mut [Model]) {
+        // `/api/ps` lists a model that is still loading: only the end of its load counts.
+        let loading = self.current.filter(|load| load.since.is_some()).map(|load| load.model);
+        let listed = listed & !loading.map_or(0, bit);
+        self.together.resize(models.len(), 0);
+        for (index, model) in models.iter_mut().enumerate().filter(|(index, _)| Some(*index) != loading) {
+            if listed & bit(index) == 0 {
+                model.residency = Residency::Absent;
+                model.context = None;
+                if model.watchdog.is_wedged() {
+                    model.watchdog.unloaded();
+                }
+                continue;
+            }
+            model.residency = Residency::Resident;
+            self.together.get_mut(index).into_iter().for_each(|others| *others |= listed & !bit(index));
+        }
+        let arrived = self.current.filter(|load| load.since.is_none() && listed & bit(load.model) != 0);
+        if arrived.is_some() {
+            self.give_up(models);
+        }
+    }
+
+    /// Forgets everything about a model whose place another takes.
+    pub(crate) fn forget(&mut self, index: usize) {
+        for (own, others) in self.together.iter_mut().enumerate() {
+            *others = if own == index { 0 } else { *others & !bit(index) };
+        }
+    }
+
+    /// Whether a model that is not resident is being loaded or waits for another's load to end.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.current.is_some()
+    }
+
+    pub(crate) fn is_loading(&self, index: usize) -> bool {
+        self.current.is_some_and(|load| load.model == index)
+    }
+
+    /// Milliseconds until a model can serve at all; 0 for one that can now.
+    pub(crate) fn ready(&self, now: Instant, index: usize, models: &[Model]) -> f64 {
+        let Some(model) = models.get(index) else { return 0.0 };
+        let own = model.learnt.load_ms();
+        match self.current {
+            _ if model.residency == Residency::Resident && !model.victim => 0.0,
+            Some(load) if load.model == index => left(now, load, models),
+            Some(load) => left(now, load, models) + own,
+            None => own,
+        }
+    }
+
+    /// When something of this is due without a report.
+    pub(crate) fn next(&self, now: Instant, models: &[Model]) -> Option<Instant> {
+        if let Some(load) = self.current {
+            return load.since.map(|since| since + LOAD_LIMIT);
+        }
+        let waits = |model: &&Model| model.residency == Residency::Absent && !model.queue.is_empty();
+        models.iter().find(waits)?;
+        let pauses = models.iter().filter(waits).filter_map(|model| model.load_after);
+        let turns = models.iter().filter_map(|model| model.loaded_at).map(|at| at + TURN);
+        let uses = models.iter().filter_map(|model| model.last_used).map(|at| at + IN_USE);
+        pauses.chain(turns).chain(uses).filter(|at| *at > now).min()
+    }
+
+    /// The model whose load may begin: of those that may, the one whose request waits longest.
+    fn next_load(&self, now: Instant, models: &[Model]) -> Option<usize> {
+        let may = |index: usize, model: &Model| {
+            model.residency == Residency::Absent
+                && model.running.is_empty()
+                && !model.watchdog.holds()
+                && model.load_after.is_none_or(|at| at <= now)
+                && self.spares(now, index, models)
+        };
+        let oldest = |model: &Model| model.queue.iter().map(|entry| entry.since).min();
+        let waiting = models.iter().enumerate().filter_map(|(index, model)| Some((oldest(model)?, index, model)));
+        waiting
+            .filter(|(_, index, model)| may(*index, model))
+            .min_by_key(|(since, ..)| *since)
+            .map(|(_, index, _)| index)
+    }
+
+    /// Whether every model that would have to leave for this one may be made to.
+    fn spares(&self, now: Instant, index: usize, models: &[Model]) -> bool {
+        let Some(cold) = models.get(index) else { return false };
+        let victims = self.victims(index, models);
+        let mut leaving = models.iter().enumerate().filter(|(other, _)| victims & bit(*other) != 0);
+        leaving.all(|(_, victim)| may_push_out(now, cold, victim))
+    }
+
+    /// Bits of the resident models that were never seen in memory beside this one.
+    fn victims(&self, index: usize, models: &[Model]) -> u128 {
+        let beside = self.together.get(index).copied().unwrap_or_default();
+        let resident = models.iter().enumerate().filter(|(_, model)| model.residency == Residency::Resident);
+        resident.fold(0, |bits, (other, _)| bits | bit(other)) & !beside & !bit(index)
+    }
+
+    fn give_up(&mut self, models: &mut [Model]) {
+        self.current = None;
+        models.iter_mut().for_each(|model| model.victim = false);
+    }
+}
+
+fn may_push_out(now: Instant, cold: &Model, victim: &Model) -> bool {
+    let within = |at: Option<Instant>, time| at.is_some_and(|at| now.saturating_duration_since(at) < time);
+    if within(victim.loaded_at, TURN) && !victim.idle() {
+        return false;
+    }
+    let in_use = within(victim.last_used, IN_USE) || !victim.running.is_empty();
+    !in_use || cold.queue.iter().any(|entry| !entry.overflow) || cold.demand.total(now) > victim.demand.total(now)
+}
+
+/// Milliseconds until a load has ended.
+fn left(now: Instant, load: Load, models: &[Model]) -> f64 {
+    let Some(model) = models.get(load.model) else { return 0.0 };
+    let whole = model.learnt.load_ms();
+    if let Some(since) = load.since {
+        return (whole - millis(now.saturating_duration_since(since))).max(whole * OVERDUE_SHARE);
+    }
+    let streams = models.iter().filter(|model| model.victim).flat_map(|victim| {
+        let per_token = victim.learnt.per_token(victim.running.len());
+        victim.running.iter().map(move |running| running.remaining(now, &victim.learnt, per_token).mean)
+    });
+    whole + streams.fold(0.0, f64::max)
+}
+
+fn bit(index: usize) -> u128 {
+    u32::try_from(index).ok().and_then(|index| 1_u128.checked_shl(index)).unwrap_or_default()
+}

@@ -1,0 +1,82 @@
+//! What is decided about a request before it needs a place in the queue.
+
+use std::time::{Duration, Instant};
+
+use super::model::Model;
+use super::plan::overflow_reason;
+use super::predict::{Need, duration};
+use super::queue::Entry;
+use super::types::{Ask, Forecast, OverflowReason, Refusal, RefusalCode, Ticket, Verdict};
+
+/// No request waits longer, whatever its timeout says.
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
+/// What is allowed beside Bedrock's own time to move a request there.
+const OVERFLOW_MARGIN: Duration = Duration::from_millis(50);
+/// The least that a refused caller is told to wait: less would be a busy loop.
+const LEAST_RETRY: Duration = Duration::from_millis(10);
+
+/// A free slot: only a request that is surely faster elsewhere goes there.
+pub(crate) fn admit(model: &mut Model, now: Instant, ticket: Ticket, ask: &Ask) -> Verdict {
+    let mut entry = entry(now, ticket, ask, model.learnt.overflow_p95());
+    let unloaded = duration(model.learnt.prefill(entry.need).mean);
+    let first_token = unloaded.saturating_add(duration(model.learnt.foreign(now)));
+    let movable = ask.deadline.filter(|_| ask.overflow && !model.learnt.unsure(now));
+    let late = movable.map(|deadline| deadline.after).filter(|allowed| *allowed < first_token);
+    if let Some(allowed) = late.filter(|_| model.learnt.overflow_p95() < first_token) {
+        return Verdict::Overflow(overflow_reason(allowed, unloaded));
+    }
+    if model.learnt.enough() {
+        entry.promised = Some(Forecast { place: 0, slot: Duration::ZERO, first_token, p90: first_token });
+    }
+    let cost = model.learnt.cost(entry.need);
+    model.queue.granted(entry.class, entry.key, cost);
+    model.start(now, &entry, cost);
+    Verdict::Admit
+}
+
+pub(crate) fn entry(now: Instant, ticket: Ticket, ask: &Ask, overflow_p95: Duration) -> Entry {
+    // A soft deadline moves only what can move.
+    let moving = ask.deadline.filter(|deadline| deadline.hard || ask.overflow);
+    let deadline = moving.and_then(|deadline| now.checked_add(deadline.after));
+    let expires = now.checked_add(ask.queue_timeout.min(LONGEST_WAIT));
+    let lead = overflow_p95.saturating_add(OVERFLOW_MARGIN);
+    let decide_by = deadline.filter(|_| ask.overflow).and_then(|deadline| deadline.checked_sub(lead));
+    Entry {
+        ticket,
+        key: ask.key,
+        class: ask.class,
+        need: Need { prompt_bytes: ask.prompt_bytes, max_tokens: ask.max_tokens, runs_twice: ask.runs_twice },
+        prefix: ask.prefix,
+        since: now,
+        due: deadline.into_iter().chain(expires).min(),
+        deadline,
+        overflow: ask.overflow,
+        decide_by,
+        forecast: Forecast::default(),
+        forecast_at: now,
+        promised: None,
+    }
+}
+
+/// Estimated tokens against the context, where they do not fit and the model has shown its ratio.
+pub(crate) fn exceeds(model: &Model, ask: &Ask) -> Option<(u64, u32)> {
+    let has = model.context.filter(|_| !ask.truncate && model.learnt.knows_tokens())?;
+    let prompt = model.learnt.prompt_tokens(ask.prompt_bytes) as u64;
+    let needs = prompt.saturating_add(u64::from(ask.max_tokens.unwrap_or(0)));
+    (needs > u64::from(has)).then_some((needs, has))
+}
+
+pub(crate) fn elsewhere(ask: &Ask, reason: OverflowReason, code: RefusalCode, retry_after: Duration) -> Verdict {
+    if ask.overflow { Verdict::Overflow(reason) } else { refuse(code, retry_after) }
+}
+
+/// A retry in no time is a busy loop, unless no retry can cure it.
+pub(crate) fn refuse(code: RefusalCode, retry_after: Duration) -> Verdict {
+    let retry_after = match code {
+        RefusalCode::Saturated | RefusalCode::LocalUnavailable | RefusalCode::DeadlineExceeded => {
+            retry_after.max(LEAST_RETRY)
+        }
+        RefusalCode::ContextExceeded { .. } | RefusalCode::ModelNotFound => Duration::ZERO,
+    };
+    Verdict::Refuse(Refusal { code, retry_after })
+}

@@ -1,0 +1,180 @@
+//! The simulation of one model's slots: when would each waiting request get its first token.
+//!
+//! One pass in the order of service answers for all of them, and decides in passing who goes to
+//! Bedrock instead, so that those behind are predicted without it. Cost: n log k for n waiting
+//! requests of k keys, times the slots.
+
+use std::time::{Duration, Instant};
+
+use super::model::Model;
+use super::predict::{duration, millis};
+use super::queue::{Entry, Scratch, Visit};
+use super::types::{Forecast, OverflowReason, Ticket};
+use crate::histogram::Spread;
+
+/// Standard deviations above the mean that nine of ten outcomes do not exceed. Exact for sums of
+/// many answers, and within 2 % for the exponential tail of a single one.
+const P90: f64 = 1.2816;
+
+/// Memory of a plan, kept so that a decision allocates nothing.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Desk {
+    scratch: Scratch,
+    slots: Vec<Spread>,
+    /// Who is to go to Bedrock, and why.
+    pub(crate) leaving: Vec<(Ticket, OverflowReason)>,
+}
+
+/// The request that is being submitted, and the answer for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Newcomer {
+    pub(crate) ticket: Ticket,
+    /// It can wait so long at most.
+    pub(crate) patience: Duration,
+    pub(crate) fate: Fate,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fate {
+    Waits(Forecast),
+    Overflows(OverflowReason),
+    /// It would be late; the time to its slot.
+    Saturated(Duration),
+}
+
+/// What the pass knows beside the entry.
+struct View {
+    now: Instant,
+    enough: bool,
+    /// Milliseconds until the model is ready to serve at all.
+    ready: f64,
+    foreign: f64,
+    overflow_p95: Duration,
+}
+
+/// The time until a slot is free behind all that wait, by the work that is left. Unlike [`plan`] it
+/// needs no order: what is ahead is the same in any.
+pub(crate) fn drain(model: &Model, now: Instant, ready: f64) -> Duration {
+    let mut slots = Vec::new();
+    occupy(model, now, ready, &mut slots);
+    let learnt = &model.learnt;
+    let per_token = learnt.per_token((model.running.len() + model.queue.len()).min(model.parallel.slots()));
+    let foreign = learnt.foreign(now);
+    for entry in model.queue.iter() {
+        if let Some(slot) = earliest(&mut slots) {
+            slot.mean += learnt.prefill(entry.need).mean + learnt.decode(entry.need, per_token).mean + foreign;
+        }
+    }
+    earliest(&mut slots).map(|slot| duration(slot.mean)).unwrap_or_default()
+}
+
+/// Plans all of one model's queue, writes each entry's forecast, and collects who leaves.
+///
+/// `ready`: milliseconds until the model can serve at all, 0 for a resident one.
+pub(crate) fn plan(model: &mut Model, now: Instant, ready: f64, desk: &mut Desk, newcomer: &mut Option<Newcomer>) {
+    let Desk { scratch, slots, leaving } = desk;
+    leaving.clear();
+    occupy(model, now, ready, slots);
+    let Model { learnt, queue, running, parallel, .. } = model;
+    let learnt = &*learnt;
+    let view =
+        View { now, enough: learnt.enough(), ready, foreign: learnt.foreign(now), overflow_p95: learnt.overflow_p95() };
+    let per_token = learnt.per_token((running.len() + queue.len()).min(parallel.slots()));
+    let mut place = 0;
+    queue.in_order(now, scratch, |entry| {
+        let prefill = learnt.prefill(entry.need);
+        let Some(slot) = earliest(slots) else { return Visit::Leaves };
+        let forecast = forecast(place, *slot, prefill, view.foreign);
+        entry.forecast = forecast;
+        entry.forecast_at = now;
+        let own = newcomer.as_mut().filter(|newcomer| newcomer.ticket == entry.ticket);
+        let patience = own.as_ref().map(|newcomer| newcomer.patience);
+        let fate = judge(&view, entry, forecast, duration(prefill.mean), patience);
+        if let Some(newcomer) = own {
+            newcomer.fate = fate;
+            entry.promised = view.enough.then_some(forecast);
+        }
+        match fate {
+            Fate::Overflows(reason) => {
+                leaving.push((entry.ticket, reason));
+                Visit::Leaves
+            }
+            Fate::Saturated(_) => Visit::Leaves,
+            Fate::Waits(_) => {
+                place += 1;
+                let after = slot.mean;
+                let service = prefill.plus(learnt.decode(entry.need, per_token));
+                *slot = slot.plus(service);
+                slot.mean += view.foreign;
+                Visit::Served { after: duration(after), cost: learnt.cost(entry.need) }
+            }
+        }
+    });
+}
+
+/// Fills `slots` with the time at which each can take the next request.
+fn occupy(model: &Model, now: Instant, ready: f64, slots: &mut Vec<Spread>) {
+    let count = model.parallel.slots();
+    let per_token = model.learnt.per_token(model.running.len());
+    slots.clear();
+    slots.extend(model.running.iter().map(|running| running.remaining(now, &model.learnt, per_token)));
+    if slots.len() > count {
+        // A slot was taken away: the first to end make room for nobody.
+        slots.sort_by(|a, b| b.mean.total_cmp(&a.mean));
+        slots.truncate(count);
+    }
+    slots.resize(count, Spread::default());
+    for slot in slots.iter_mut() {
+        slot.mean = slot.mean.max(ready);
+    }
+}
+
+fn earliest(slots: &mut [Spread]) -> Option<&mut Spread> {
+    slots.iter_mut().min_by(|a, b| a.mean.total_cmp(&b.mean))
+}
+
+fn forecast(place: u32, slot: Spread, prefill: Spread, foreign: f64) -> Forecast {
+    let first = slot.plus(prefill).plus(Spread::exact(foreign));
+    Forecast {
+        place,
+        slot: duration(slot.mean),
+        first_token: duration(first.mean),
+        p90: duration(first.mean + P90 * first.variance.sqrt()),
+    }
+}
+
+/// Decides about one entry. `patience`: it is being submitted, and may wait so long.
+fn judge(view: &View, entry: &Entry, forecast: Forecast, unloaded: Duration, patience: Option<Duration>) -> Fate {
+    let waits = Fate::Waits(forecast);
+    if !view.enough {
+        let last_chance = patience.is_some() || entry.decide_by.is_some_and(|at| at <= view.now);
+        return if entry.overflow && last_chance { Fate::Overflows(OverflowReason::NotLearnt) } else { waits };
+    }
+    let somebody_ahead = forecast.place > 0 || millis(forecast.slot) > view.ready;
+    if let Some(deadline) = entry.deadline {
+        let left = deadline.saturating_duration_since(view.now);
+        let late = forecast.first_token > left;
+        if entry.overflow && late && view.overflow_p95 < forecast.first_token {
+            let allowed = deadline.saturating_duration_since(entry.since);
+            return Fate::Overflows(overflow_reason(allowed, unloaded));
+        }
+        if !entry.overflow && late && somebody_ahead && patience.is_some() {
+            return Fate::Saturated(forecast.slot);
+        }
+    }
+    match patience {
+        Some(patience) if somebody_ahead && forecast.slot > patience => {
+            if entry.overflow {
+                Fate::Overflows(OverflowReason::PredictedWait)
+            } else {
+                Fate::Saturated(forecast.slot)
+            }
+        }
+        Some(_) | None => waits,
+    }
+}
+
+/// A deadline below what an idle machine needs is the caller's doing, not the load's.
+pub(crate) fn overflow_reason(allowed: Duration, unloaded: Duration) -> OverflowReason {
+    if allowed < unloaded { OverflowReason::CallerDeadline } else { OverflowReason::PredictedWait }
+}

@@ -1,0 +1,41 @@
+//! The ledger as the status page and the link's load frame show it.
+
+use std::time::Instant;
+
+use super::model::Residency;
+use super::types::{ModelStatus, ParallelFault};
+use super::{Ledger, Model};
+
+impl Ledger {
+    /// Every known model, in the order in which they became known.
+    #[must_use]
+    pub fn snapshot(&self, now: Instant) -> Vec<ModelStatus> {
+        let now = self.now.map_or(now, |last| last.max(now));
+        self.models.iter().enumerate().map(|(index, model)| self.status(now, index, model)).collect()
+    }
+
+    fn status(&self, now: Instant, index: usize, model: &Model) -> ModelStatus {
+        let releasing = model.running.iter().filter(|running| running.releasing.is_some()).count();
+        let per_token = model.learnt.per_token(model.running.len());
+        let fault: Option<ParallelFault> = model.parallel.fault();
+        ModelStatus {
+            id: model.id,
+            name: model.name.clone(),
+            slots: count(model.parallel.slots()),
+            configured: model.parallel.configured(),
+            resident: model.residency == Residency::Resident,
+            in_flight: count(model.running.len() - releasing),
+            releasing: count(releasing),
+            queued: count(model.queue.len()),
+            wait: self.drain(now, index),
+            answer: model.learnt.answer_time(),
+            tokens_per_second: if per_token > 0.0 { 1_000.0 / per_token } else { 0.0 },
+            fault,
+            wedged: model.watchdog.is_wedged(),
+        }
+    }
+}
+
+fn count(size: usize) -> u32 {
+    u32::try_from(size).unwrap_or(u32::MAX)
+}

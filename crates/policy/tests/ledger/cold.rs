@@ -1,0 +1,183 @@
+//! Models that are not in memory: who loads when, and who has to leave.
+
+use std::time::Duration;
+
+use causeway_policy::{Ask, Event, Loaded, ModelId, OverflowReason, Resident, Verdict};
+
+use crate::world::{World, ms, overflow, settings};
+
+/// The standard world with a second model that is not resident.
+fn with_cold() -> (World, ModelId) {
+    let mut world = World::learnt(1);
+    let cold = world.ledger.model(world.now, "cold", settings(1)).unwrap();
+    (world, cold)
+}
+
+fn row(model: ModelId) -> Resident {
+    Resident { model, context: None }
+}
+
+fn idle_for(world: &mut World, seconds: u64) {
+    world.pass(Duration::from_secs(seconds));
+}
+
+#[test]
+fn a_cold_model_is_loaded_by_a_preload_and_its_request_waits_for_the_end_of_it() {
+    let (mut world, cold) = with_cold();
+    idle_for(&mut world, 121);
+    let ask = Ask { model: cold, ..world.ask() };
+    let waiting = world.queued(&ask);
+    assert_eq!(world.events(), [Event::Preload(cold)]);
+    assert_eq!(world.pass(Duration::from_secs(20)), []);
+    world.ledger.loaded(world.now, cold, Loaded::Ready(Some(ms(9_000))));
+    assert_eq!(world.events(), [Event::Granted(waiting)]);
+}
+
+#[test]
+fn a_listing_of_a_model_that_still_loads_is_not_the_end_of_its_load() {
+    let (mut world, cold) = with_cold();
+    idle_for(&mut world, 121);
+    let ask = Ask { model: cold, ..world.ask() };
+    world.queued(&ask);
+    world.events();
+    world.ledger.resident(world.now, &[row(cold)]);
+    assert_eq!(world.events(), []);
+}
+
+#[test]
+fn nothing_is_granted_to_the_victim_and_its_streams_end_before_the_load() {
+    let (mut world, cold) = with_cold();
+    let running = world.admitted();
+    let ask = Ask { model: cold, ..world.ask() };
+    let waits = world.queued(&ask);
+    assert_eq!(world.events(), []);
+    let ask = world.ask();
+    let behind = world.queued(&ask);
+    world.answer(running);
+    assert_eq!(world.events(), [Event::Preload(cold)]);
+    world.ledger.loaded(world.now, cold, Loaded::Ready(None));
+    assert_eq!(world.events(), [Event::Granted(waits)]);
+    // The victim is gone; its own request brings it back once the other had its turn.
+    world.answer(waits);
+    world.ledger.resident(world.now, &[row(cold)]);
+    let model = world.model;
+    let mut events = world.events();
+    events.extend(world.pass(Duration::from_secs(60)));
+    assert_eq!(events, [Event::Preload(model)]);
+    world.ledger.loaded(world.now, model, Loaded::Ready(None));
+    assert_eq!(world.events(), [Event::Granted(behind)]);
+}
+
+#[test]
+fn models_seen_in_memory_together_do_not_push_each_other_out() {
+    let (mut world, cold) = with_cold();
+    let model = world.model;
+    world.ledger.resident(world.now, &[row(model), row(cold)]);
+    world.ledger.resident(world.now, &[row(model)]);
+    world.admitted();
+    let ask = Ask { model: cold, ..world.ask() };
+    world.queued(&ask);
+    assert_eq!(world.events(), [Event::Preload(cold)]);
+}
+
+#[test]
+fn a_model_in_use_is_not_pushed_out_for_a_request_that_can_overflow() {
+    let (mut world, cold) = with_cold();
+    let ask = Ask { model: cold, ..world.soft(60_000) };
+    assert_eq!(world.submit(&ask).1, overflow(OverflowReason::ColdModel));
+    assert_eq!(world.events(), []);
+    assert!(world.status().resident);
+}
+
+#[test]
+fn unless_the_cold_model_was_wanted_more_often_in_the_last_five_minutes() {
+    let (mut world, cold) = with_cold();
+    let ask = Ask { model: cold, ..world.soft(60_000) };
+    let mut preload = Vec::new();
+    for _ in 0..21 {
+        let _ = world.submit(&ask);
+        preload.append(&mut world.events());
+    }
+    assert_eq!(preload, [Event::Preload(cold)]);
+}
+
+#[test]
+fn only_one_load_runs_at_a_time_and_the_next_follows_it() {
+    let (mut world, cold) = with_cold();
+    let third = world.ledger.model(world.now, "third", settings(1)).unwrap();
+    idle_for(&mut world, 121);
+    world.ledger.resident(world.now, &[]);
+    let (first, second) = (Ask { model: cold, ..world.ask() }, Ask { model: third, ..world.ask() });
+    let first = world.queued(&first);
+    world.queued(&second);
+    assert_eq!(world.events(), [Event::Preload(cold)]);
+    world.ledger.loaded(world.now, cold, Loaded::Ready(None));
+    assert_eq!(world.events(), [Event::Granted(first)]);
+    world.answer(first);
+    let mut events = world.events();
+    events.extend(world.pass(Duration::from_secs(60)));
+    assert_eq!(events, [Event::Preload(third)]);
+}
+
+#[test]
+fn a_load_that_fails_resolves_who_waited_for_it_and_is_not_tried_again_at_once() {
+    let (mut world, cold) = with_cold();
+    idle_for(&mut world, 121);
+    let ask = Ask { model: cold, ..world.ask() };
+    let waiting = world.queued(&ask);
+    world.events();
+    world.ledger.loaded(world.now, cold, Loaded::Failed);
+    let events = world.events();
+    assert!(matches!(events[..], [Event::Refused(which, _)] if which == waiting), "{events:?}");
+    let again = world.queued(&ask);
+    assert_eq!(world.events(), []);
+    assert_eq!(world.pass(Duration::from_secs(5)), [Event::Preload(cold)]);
+    world.ledger.loaded(world.now, cold, Loaded::Ready(None));
+    assert_eq!(world.events(), [Event::Granted(again)]);
+}
+
+#[test]
+fn a_load_without_any_report_is_given_up_in_the_end() {
+    let (mut world, cold) = with_cold();
+    idle_for(&mut world, 121);
+    let ask = Ask { model: cold, queue_timeout: Duration::from_secs(3_000), ..world.ask() };
+    let waiting = world.queued(&ask);
+    world.events();
+    let events = world.pass(Duration::from_secs(600));
+    assert!(matches!(events[..], [Event::Refused(which, _)] if which == waiting), "{events:?}");
+}
+
+#[test]
+fn a_load_that_nobody_waits_for_any_more_is_not_begun_and_the_victim_goes_on() {
+    let (mut world, cold) = with_cold();
+    let running = world.admitted();
+    let ask = Ask { model: cold, ..world.ask() };
+    let leaves = world.queued(&ask);
+    let ask = world.ask();
+    let behind = world.queued(&ask);
+    world.ledger.cancelled(world.now, leaves);
+    world.answer(running);
+    assert_eq!(world.events(), [Event::Granted(behind)]);
+}
+
+#[test]
+fn a_request_whose_model_left_memory_is_not_moved_while_it_loads() {
+    let mut world = World::learnt(1);
+    let ask = world.soft(500);
+    let (ticket, verdict) = world.submit(&ask);
+    assert_eq!(verdict, Verdict::Admit);
+    world.ledger.resident(world.now, &[]);
+    assert_eq!(world.pass(ms(5_000)), []);
+    let model = world.model;
+    world.ledger.resident(world.now, &[row(model)]);
+    assert_eq!(world.events(), [Event::Late(ticket, causeway_policy::Late::Overflow)]);
+}
+
+#[test]
+fn a_hard_deadline_passes_also_while_the_model_loads_but_the_load_is_let_be() {
+    let mut world = World::learnt(1);
+    let ask = world.hard(500);
+    let (ticket, _) = world.submit(&ask);
+    world.ledger.resident(world.now, &[]);
+    assert_eq!(world.pass(ms(500)), [Event::Late(ticket, causeway_policy::Late::ExpiredWhileLoading)]);
+}

@@ -1,0 +1,12 @@
+//! The slot ledger by its public verbs alone, in virtual time.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
+
+mod cold;
+mod gpu;
+mod life;
+mod order;
+mod prediction;
+mod properties;
+mod verdicts;
+mod world;
