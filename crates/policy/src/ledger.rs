@@ -26,7 +26,8 @@ use std::time::{Duration, Instant};
 use cold::Loader;
 use door::{LONGEST_WAIT, admit, elsewhere, entry, exceeds, refuse};
 use model::{Model, Residency};
-use plan::{Desk, Fate, Newcomer};
+use plan::{Desk, Fate, Newcomer, Outlook};
+use predict::{duration, millis};
 pub use types::*;
 
 /// Models known at a time; a place that nobody uses is given to the next. A model's figures are
@@ -282,7 +283,7 @@ impl Ledger {
         let Some(model) = self.models.get_mut(index) else {
             return refuse(RefusalCode::ModelNotFound, Duration::ZERO);
         };
-        let entry = entry(now, ticket, ask, model.learnt.overflow_p95());
+        let entry = entry(now, ticket, ask, model.learnt.overflow_p95_ms());
         model.queue.push(entry);
         let absent = model.residency == Residency::Absent;
         if absent {
@@ -295,19 +296,19 @@ impl Ledger {
                 return Verdict::Overflow(OverflowReason::ColdModel);
             }
         }
-        let waits = Fate::Waits(Forecast::default());
-        let patience = ask.queue_timeout.min(LONGEST_WAIT);
+        let waits = Fate::Waits(Outlook::default());
+        let patience = millis(ask.queue_timeout.min(LONGEST_WAIT));
         let mut newcomer = Some(Newcomer { ticket, patience, fate: waits });
         self.decide(now, index, &mut newcomer);
         match newcomer.map_or(waits, |newcomer| newcomer.fate) {
-            Fate::Waits(forecast) => Verdict::Queue(forecast),
+            Fate::Waits(outlook) => Verdict::Queue(outlook.forecast(0.0)),
             Fate::Overflows(reason) => {
                 self.withdraw(index, ticket);
                 Verdict::Overflow(reason)
             }
             Fate::Saturated(wait) => {
                 self.withdraw(index, ticket);
-                refuse(RefusalCode::Saturated, wait)
+                refuse(RefusalCode::Saturated, duration(wait))
             }
         }
     }

@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use super::model::Model;
-use super::plan::overflow_reason;
-use super::predict::{Need, duration};
+use super::plan::{Outlook, overflow_reason};
+use super::predict::{Need, duration, millis};
 use super::queue::Entry;
-use super::types::{Ask, Forecast, OverflowReason, Refusal, RefusalCode, Ticket, Verdict};
+use super::types::{Ask, OverflowReason, Refusal, RefusalCode, Ticket, Verdict};
+use crate::histogram::Spread;
 
 /// No request waits longer, whatever its timeout says.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
@@ -17,16 +18,16 @@ const LEAST_RETRY: Duration = Duration::from_millis(10);
 
 /// A free slot: only a request that is surely faster elsewhere goes there.
 pub(crate) fn admit(model: &mut Model, now: Instant, ticket: Ticket, ask: &Ask) -> Verdict {
-    let mut entry = entry(now, ticket, ask, model.learnt.overflow_p95());
-    let unloaded = duration(model.learnt.prefill(entry.need).mean);
-    let first_token = unloaded.saturating_add(duration(model.learnt.foreign(now)));
+    let mut entry = entry(now, ticket, ask, model.learnt.overflow_p95_ms());
+    let prefill = model.learnt.prefill(entry.need);
+    let first = prefill.plus(Spread::exact(model.learnt.foreign(now)));
     let movable = ask.deadline.filter(|_| ask.overflow && !model.learnt.unsure(now));
-    let late = movable.map(|deadline| deadline.after).filter(|allowed| *allowed < first_token);
-    if let Some(allowed) = late.filter(|_| model.learnt.overflow_p95() < first_token) {
-        return Verdict::Overflow(overflow_reason(allowed, unloaded));
+    let late = movable.map(|deadline| millis(deadline.after)).filter(|allowed| *allowed < first.mean);
+    if let Some(allowed) = late.filter(|_| model.learnt.overflow_p95_ms() < first.mean) {
+        return Verdict::Overflow(overflow_reason(allowed, prefill.mean));
     }
     if model.learnt.enough() {
-        entry.promised = Some(Forecast { place: 0, slot: Duration::ZERO, first_token, p90: first_token });
+        entry.promised = Some(Outlook { place: 0, slot: 0.0, first });
     }
     let cost = model.learnt.cost(entry.need);
     model.queue.granted(entry.class, entry.key, cost);
@@ -34,12 +35,12 @@ pub(crate) fn admit(model: &mut Model, now: Instant, ticket: Ticket, ask: &Ask) 
     Verdict::Admit
 }
 
-pub(crate) fn entry(now: Instant, ticket: Ticket, ask: &Ask, overflow_p95: Duration) -> Entry {
+pub(crate) fn entry(now: Instant, ticket: Ticket, ask: &Ask, overflow_p95: f64) -> Entry {
     // A soft deadline moves only what can move.
     let moving = ask.deadline.filter(|deadline| deadline.hard || ask.overflow);
     let deadline = moving.and_then(|deadline| now.checked_add(deadline.after));
     let expires = now.checked_add(ask.queue_timeout.min(LONGEST_WAIT));
-    let lead = overflow_p95.saturating_add(OVERFLOW_MARGIN);
+    let lead = duration(overflow_p95).saturating_add(OVERFLOW_MARGIN);
     let decide_by = deadline.filter(|_| ask.overflow).and_then(|deadline| deadline.checked_sub(lead));
     Entry {
         ticket,
@@ -52,8 +53,7 @@ pub(crate) fn entry(now: Instant, ticket: Ticket, ask: &Ask, overflow_p95: Durat
         deadline,
         overflow: ask.overflow,
         decide_by,
-        forecast: Forecast::default(),
-        forecast_at: now,
+        outlook: Outlook::default(),
         promised: None,
     }
 }
@@ -70,13 +70,17 @@ pub(crate) fn elsewhere(ask: &Ask, reason: OverflowReason, code: RefusalCode, re
     if ask.overflow { Verdict::Overflow(reason) } else { refuse(code, retry_after) }
 }
 
-/// A retry in no time is a busy loop, unless no retry can cure it.
 pub(crate) fn refuse(code: RefusalCode, retry_after: Duration) -> Verdict {
+    Verdict::Refuse(refusal(code, retry_after))
+}
+
+/// A retry in no time is a busy loop, unless no retry can cure it.
+pub(crate) fn refusal(code: RefusalCode, retry_after: Duration) -> Refusal {
     let retry_after = match code {
         RefusalCode::Saturated | RefusalCode::LocalUnavailable | RefusalCode::DeadlineExceeded => {
             retry_after.max(LEAST_RETRY)
         }
         RefusalCode::ContextExceeded { .. } | RefusalCode::ModelNotFound => Duration::ZERO,
     };
-    Verdict::Refuse(Refusal { code, retry_after })
+    Refusal { code, retry_after }
 }

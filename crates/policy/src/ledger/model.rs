@@ -12,9 +12,9 @@ use super::queue::{Entry, Queue};
 use super::running::{Overlap, Running};
 use super::strikes::Parallel;
 use super::types::{
-    Event, Forecast, Late, Measured, ModelId, ModelSettings, OverflowReason, Promise, Refusal, RefusalCode, Ticket,
+    Event, Forecast, Late, Measured, ModelId, ModelSettings, OverflowReason, Promise, RefusalCode, Ticket,
 };
-use super::{Desk, cold::Demand};
+use super::{Desk, cold::Demand, door::refusal};
 use crate::watchdog::{Check, Watchdog};
 
 /// Whether Ollama has the model in memory.
@@ -42,6 +42,8 @@ pub(crate) struct Model {
     /// After a failed load, not before this.
     pub(crate) load_after: Option<Instant>,
     pub(crate) watchdog: Watchdog,
+    /// When the forecasts of those that wait were made.
+    pub(crate) planned: Instant,
     /// The prefix of the request that was granted last.
     prefix: Option<u64>,
     /// Sum of streams over time, in milliseconds, up to `busy_at`.
@@ -66,6 +68,7 @@ impl Model {
             loaded_at: None,
             load_after: None,
             watchdog: Watchdog::default(),
+            planned: now,
             prefix: None,
             busy: 0.0,
             busy_at: now,
@@ -131,9 +134,10 @@ impl Model {
         running.tokens = running.tokens.max(1);
         running.busy_at_first = busy;
         running.deadline = None;
+        let promised = running.promised.map(|promised| promised.forecast(0.0));
         let promise = Promise {
-            predicted: running.promised.map(|promised| promised.first_token),
-            p90: running.promised.map(|promised| promised.p90),
+            predicted: promised.map(|promised| promised.first_token),
+            p90: promised.map(|promised| promised.p90),
             actual: now.saturating_duration_since(running.submitted),
             queued: running.granted.saturating_duration_since(running.submitted),
         };
@@ -220,21 +224,15 @@ impl Model {
 
     /// Resolves waiting requests whose time is over.
     pub(crate) fn expire(&mut self, now: Instant, events: &mut VecDeque<Event>) {
-        loop {
-            let over = self.queue.iter().find_map(|entry| {
-                let passed = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-                let deadline = passed(entry.deadline);
-                (deadline || passed(entry.due)).then_some((entry.ticket, entry.overflow, deadline))
-            });
-            let Some((ticket, overflow, deadline)) = over else { return };
-            let wait = self.queue.remove(ticket).map(|entry| entry.forecast.slot).unwrap_or_default();
-            events.push_back(match (overflow, deadline) {
+        while let Some(ticket) = self.queue.overdue(now) {
+            let retry_after = self.forecast(now, ticket).map(|forecast| forecast.slot).unwrap_or_default();
+            let Some(entry) = self.queue.remove(ticket) else { return };
+            let deadline = entry.deadline.is_some_and(|deadline| deadline <= now);
+            events.push_back(match (entry.overflow, deadline) {
                 (true, true) => Event::Overflow(ticket, OverflowReason::Deadline),
                 (true, false) => Event::Overflow(ticket, OverflowReason::QueueTimeout),
-                (false, true) => {
-                    Event::Refused(ticket, Refusal { code: RefusalCode::DeadlineExceeded, retry_after: wait })
-                }
-                (false, false) => Event::Refused(ticket, Refusal { code: RefusalCode::Saturated, retry_after: wait }),
+                (false, true) => Event::Refused(ticket, refusal(RefusalCode::DeadlineExceeded, retry_after)),
+                (false, false) => Event::Refused(ticket, refusal(RefusalCode::Saturated, retry_after)),
             });
         }
     }
@@ -275,7 +273,7 @@ impl Model {
             events.push_back(if overflow {
                 Event::Overflow(ticket, reason)
             } else {
-                Event::Refused(ticket, Refusal { code: RefusalCode::LocalUnavailable, retry_after })
+                Event::Refused(ticket, refusal(RefusalCode::LocalUnavailable, retry_after))
             });
         }
     }
@@ -308,7 +306,7 @@ impl Model {
         });
         let waiting = self.queue.iter().flat_map(|entry| {
             let decide_by = entry.decide_by.filter(|at| *at > now);
-            [decide_by, entry.deadline, entry.due]
+            [decide_by, entry.due]
         });
         running.chain(waiting).chain([self.watchdog.poll_timeout()]).flatten().min()
     }
@@ -316,13 +314,7 @@ impl Model {
     /// The forecast of a waiting request, brought up to `now`.
     pub(crate) fn forecast(&self, now: Instant, ticket: Ticket) -> Option<Forecast> {
         let entry = self.queue.iter().find(|entry| entry.ticket == ticket)?;
-        let passed = now.saturating_duration_since(entry.forecast_at);
-        Some(Forecast {
-            place: entry.forecast.place,
-            slot: entry.forecast.slot.saturating_sub(passed),
-            first_token: entry.forecast.first_token.saturating_sub(passed),
-            p90: entry.forecast.p90.saturating_sub(passed),
-        })
+        Some(entry.outlook.forecast(millis(now.saturating_duration_since(self.planned))))
     }
 
     fn take(&mut self, now: Instant, ticket: Ticket, cut: bool) -> Option<Running> {

@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use super::model::Model;
-use super::predict::{duration, millis};
+use super::predict::{charge, duration, millis};
 use super::queue::{Entry, Scratch, Visit};
 use super::types::{Forecast, OverflowReason, Ticket};
 use crate::histogram::Spread;
@@ -29,17 +29,17 @@ pub(crate) struct Desk {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Newcomer {
     pub(crate) ticket: Ticket,
-    /// It can wait so long at most.
-    pub(crate) patience: Duration,
+    /// It can wait so many milliseconds at most.
+    pub(crate) patience: f64,
     pub(crate) fate: Fate,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) enum Fate {
-    Waits(Forecast),
+    Waits(Outlook),
     Overflows(OverflowReason),
-    /// It would be late; the time to its slot.
-    Saturated(Duration),
+    /// It would be late; the milliseconds to its slot.
+    Saturated(f64),
 }
 
 /// What the pass knows beside the entry.
@@ -49,7 +49,29 @@ struct View {
     /// Milliseconds until the model is ready to serve at all.
     ready: f64,
     foreign: f64,
-    overflow_p95: Duration,
+    overflow_p95: f64,
+}
+
+/// A [`Forecast`] as the plan reckons it, in milliseconds from the plan: turned into times only
+/// where somebody asks.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub(crate) struct Outlook {
+    pub(crate) place: u32,
+    pub(crate) slot: f64,
+    pub(crate) first: Spread,
+}
+
+impl Outlook {
+    /// As seen so many milliseconds after the plan.
+    pub(crate) fn forecast(&self, passed: f64) -> Forecast {
+        let p90 = self.first.mean + P90 * self.first.variance.sqrt();
+        Forecast {
+            place: self.place,
+            slot: duration(self.slot - passed),
+            first_token: duration(self.first.mean - passed),
+            p90: duration(p90 - passed),
+        }
+    }
 }
 
 /// The time until a slot is free behind all that wait, by the work that is left. Unlike [`plan`] it
@@ -62,7 +84,7 @@ pub(crate) fn drain(model: &Model, now: Instant, ready: f64) -> Duration {
     let foreign = learnt.foreign(now);
     for entry in model.queue.iter() {
         if let Some(slot) = earliest(&mut slots) {
-            slot.mean += learnt.prefill(entry.need).mean + learnt.decode(entry.need, per_token).mean + foreign;
+            slot.mean += learnt.prefill(entry.need).mean + learnt.length(entry.need).mean * per_token + foreign;
         }
     }
     earliest(&mut slots).map(|slot| duration(slot.mean)).unwrap_or_default()
@@ -75,24 +97,31 @@ pub(crate) fn plan(model: &mut Model, now: Instant, ready: f64, desk: &mut Desk,
     let Desk { scratch, slots, leaving } = desk;
     leaving.clear();
     occupy(model, now, ready, slots);
+    model.planned = now;
     let Model { learnt, queue, running, parallel, .. } = model;
     let learnt = &*learnt;
-    let view =
-        View { now, enough: learnt.enough(), ready, foreign: learnt.foreign(now), overflow_p95: learnt.overflow_p95() };
+    let view = View {
+        now,
+        enough: learnt.enough(),
+        ready,
+        foreign: learnt.foreign(now),
+        overflow_p95: learnt.overflow_p95_ms(),
+    };
     let per_token = learnt.per_token((running.len() + queue.len()).min(parallel.slots()));
     let mut place = 0;
     queue.in_order(now, scratch, |entry| {
+        let prompt = learnt.prompt_tokens(entry.need.prompt_bytes);
         let prefill = learnt.prefill(entry.need);
         let Some(slot) = earliest(slots) else { return Visit::Leaves };
-        let forecast = forecast(place, *slot, prefill, view.foreign);
-        entry.forecast = forecast;
-        entry.forecast_at = now;
+        let first = slot.plus(prefill).plus(Spread::exact(view.foreign));
+        let outlook = Outlook { place, slot: slot.mean, first };
+        entry.outlook = outlook;
         let own = newcomer.as_mut().filter(|newcomer| newcomer.ticket == entry.ticket);
         let patience = own.as_ref().map(|newcomer| newcomer.patience);
-        let fate = judge(&view, entry, forecast, duration(prefill.mean), patience);
+        let fate = judge(&view, entry, outlook, prefill.mean, patience);
         if let Some(newcomer) = own {
             newcomer.fate = fate;
-            entry.promised = view.enough.then_some(forecast);
+            entry.promised = view.enough.then_some(outlook);
         }
         match fate {
             Fate::Overflows(reason) => {
@@ -103,10 +132,9 @@ pub(crate) fn plan(model: &mut Model, now: Instant, ready: f64, desk: &mut Desk,
             Fate::Waits(_) => {
                 place += 1;
                 let after = slot.mean;
-                let service = prefill.plus(learnt.decode(entry.need, per_token));
-                *slot = slot.plus(service);
-                slot.mean += view.foreign;
-                Visit::Served { after: duration(after), cost: learnt.cost(entry.need) }
+                let length = learnt.length(entry.need);
+                *slot = first.plus(length.times(per_token));
+                Visit::Served { after, cost: charge(prompt, length.mean) }
             }
         }
     });
@@ -133,41 +161,31 @@ fn earliest(slots: &mut [Spread]) -> Option<&mut Spread> {
     slots.iter_mut().min_by(|a, b| a.mean.total_cmp(&b.mean))
 }
 
-fn forecast(place: u32, slot: Spread, prefill: Spread, foreign: f64) -> Forecast {
-    let first = slot.plus(prefill).plus(Spread::exact(foreign));
-    Forecast {
-        place,
-        slot: duration(slot.mean),
-        first_token: duration(first.mean),
-        p90: duration(first.mean + P90 * first.variance.sqrt()),
-    }
-}
-
-/// Decides about one entry. `patience`: it is being submitted, and may wait so long.
-fn judge(view: &View, entry: &Entry, forecast: Forecast, unloaded: Duration, patience: Option<Duration>) -> Fate {
-    let waits = Fate::Waits(forecast);
+/// Decides about one entry. `unloaded`: its first token on an idle machine, in milliseconds.
+/// `patience`: it is being submitted, and may wait so many.
+fn judge(view: &View, entry: &Entry, outlook: Outlook, unloaded: f64, patience: Option<f64>) -> Fate {
+    let waits = Fate::Waits(outlook);
     if !view.enough {
         let last_chance = patience.is_some() || entry.decide_by.is_some_and(|at| at <= view.now);
         return if entry.overflow && last_chance { Fate::Overflows(OverflowReason::NotLearnt) } else { waits };
     }
-    let somebody_ahead = forecast.place > 0 || millis(forecast.slot) > view.ready;
+    let somebody_ahead = outlook.place > 0 || outlook.slot > view.ready;
     if let Some(deadline) = entry.deadline {
-        let left = deadline.saturating_duration_since(view.now);
-        let late = forecast.first_token > left;
-        if entry.overflow && late && view.overflow_p95 < forecast.first_token {
-            let allowed = deadline.saturating_duration_since(entry.since);
+        let late = outlook.first.mean > millis(deadline.saturating_duration_since(view.now));
+        if entry.overflow && late && view.overflow_p95 < outlook.first.mean {
+            let allowed = millis(deadline.saturating_duration_since(entry.since));
             return Fate::Overflows(overflow_reason(allowed, unloaded));
         }
         if !entry.overflow && late && somebody_ahead && patience.is_some() {
-            return Fate::Saturated(forecast.slot);
+            return Fate::Saturated(outlook.slot);
         }
     }
     match patience {
-        Some(patience) if somebody_ahead && forecast.slot > patience => {
+        Some(patience) if somebody_ahead && outlook.slot > patience => {
             if entry.overflow {
                 Fate::Overflows(OverflowReason::PredictedWait)
             } else {
-                Fate::Saturated(forecast.slot)
+                Fate::Saturated(outlook.slot)
             }
         }
         Some(_) | None => waits,
@@ -175,6 +193,6 @@ fn judge(view: &View, entry: &Entry, forecast: Forecast, unloaded: Duration, pat
 }
 
 /// A deadline below what an idle machine needs is the caller's doing, not the load's.
-pub(crate) fn overflow_reason(allowed: Duration, unloaded: Duration) -> OverflowReason {
+pub(crate) fn overflow_reason(allowed: f64, unloaded: f64) -> OverflowReason {
     if allowed < unloaded { OverflowReason::CallerDeadline } else { OverflowReason::PredictedWait }
 }

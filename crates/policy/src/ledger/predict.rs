@@ -97,7 +97,7 @@ impl Ratio {
     }
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Learnt {
     lengths: Histogram,
     /// Milliseconds per token of one stream, by streams at once less one.
@@ -111,8 +111,28 @@ pub(crate) struct Learnt {
     foreign_at: Option<Instant>,
     /// First tokens of Bedrock in milliseconds.
     overflow: Histogram,
+    /// Kept beside it: every decision asks.
+    overflow_p95: f64,
     answer: AnswerTime,
     finished: Option<Instant>,
+}
+
+impl Default for Learnt {
+    fn default() -> Learnt {
+        Learnt {
+            lengths: Histogram::default(),
+            decode: [Ratio::default(); LEVELS],
+            prefill: Ratio::default(),
+            tokens: Ratio::default(),
+            load: AnswerTime::default(),
+            foreign_ms: 0.0,
+            foreign_at: None,
+            overflow: Histogram::default(),
+            overflow_p95: FIRST_OVERFLOW_MS,
+            answer: AnswerTime::default(),
+            finished: None,
+        }
+    }
 }
 
 impl Learnt {
@@ -142,9 +162,9 @@ impl Learnt {
         Spread { mean, variance: (mean * PREFILL_SPREAD).powi(2) }
     }
 
-    /// Time of the whole answer after the prefill, in milliseconds.
-    pub(crate) fn decode(&self, need: Need, per_token: f64) -> Spread {
-        self.lengths.whole(need.max_tokens).times(per_token)
+    /// Tokens of the whole answer.
+    pub(crate) fn length(&self, need: Need) -> Spread {
+        self.lengths.whole(need.max_tokens)
     }
 
     /// Time of what is left of an answer that has reached `tokens`, in milliseconds.
@@ -163,8 +183,7 @@ impl Learnt {
 
     /// Estimated tokens of prompt and answer: what a key is charged in advance.
     pub(crate) fn cost(&self, need: Need) -> u64 {
-        let tokens = self.prompt_tokens(need.prompt_bytes) + self.lengths.whole(need.max_tokens).mean;
-        (tokens as u64).max(1)
+        charge(self.prompt_tokens(need.prompt_bytes), self.length(need).mean)
     }
 
     pub(crate) fn load_ms(&self) -> f64 {
@@ -192,14 +211,16 @@ impl Learnt {
         self.foreign_at = Some(now);
     }
 
-    /// The time that 19 of 20 first tokens of Bedrock do not exceed.
-    pub(crate) fn overflow_p95(&self) -> Duration {
-        let known = if self.overflow.len() >= OVERFLOW_SAMPLES { self.overflow.quantile(0.95) } else { None };
-        duration(known.unwrap_or(FIRST_OVERFLOW_MS))
+    /// The milliseconds that 19 of 20 first tokens of Bedrock do not exceed.
+    pub(crate) fn overflow_p95_ms(&self) -> f64 {
+        self.overflow_p95
     }
 
     pub(crate) fn record_overflow(&mut self, first_token: Duration) {
         self.overflow.record(u32::try_from(first_token.as_millis()).unwrap_or(u32::MAX));
+        if self.overflow.len() >= OVERFLOW_SAMPLES {
+            self.overflow_p95 = self.overflow.quantile(0.95).unwrap_or(FIRST_OVERFLOW_MS);
+        }
     }
 
     pub(crate) fn answer_time(&self) -> Duration {
@@ -312,6 +333,12 @@ fn length(seen: &Observed) -> u64 {
     let counted = seen.measured.eval_count.filter(|count| *count > 0);
     let most = chunks.max(1).saturating_mul(TOKENS_PER_CHUNK);
     counted.filter(|count| *count <= most).map_or(chunks, |count| count.max(chunks))
+}
+
+/// What a key is charged for a request of so many prompt and answer tokens: at least one, so that
+/// turns always move on.
+pub(crate) fn charge(prompt: f64, answer: f64) -> u64 {
+    ((prompt + answer) as u64).max(1)
 }
 
 pub(crate) fn millis(time: Duration) -> f64 {

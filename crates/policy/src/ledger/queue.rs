@@ -8,15 +8,18 @@
 //! Absent: slots and time to the first token (see `plan.rs`).
 
 use std::cmp::Reverse;
+use std::collections::binary_heap::PeekMut;
 use std::collections::{BinaryHeap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::predict::Need;
-use super::types::{Class, Forecast, Ticket};
+use super::plan::Outlook;
+use super::predict::{Need, millis};
+use super::types::{Class, Ticket};
 use crate::rate::Key;
 
-/// Waiting batch work is served before interactive work once its head has waited this long.
-const BATCH_PATIENCE: Duration = Duration::from_secs(60);
+/// Waiting batch work is served before interactive work once its head has waited this long, in
+/// milliseconds.
+const BATCH_PATIENCE: f64 = 60_000.0;
 /// Of so many grants one is for batch work that waits.
 const BATCH_EVERY: u32 = 10;
 /// Idle accounts ahead of the round that one class of one model remembers, beside those that wait
@@ -40,10 +43,9 @@ pub(crate) struct Entry {
     /// The latest time to go to Bedrock and still be in time.
     pub(crate) decide_by: Option<Instant>,
     /// As of the last plan.
-    pub(crate) forecast: Forecast,
-    pub(crate) forecast_at: Instant,
+    pub(crate) outlook: Outlook,
     /// As of the submission.
-    pub(crate) promised: Option<Forecast>,
+    pub(crate) promised: Option<Outlook>,
 }
 
 impl Entry {
@@ -81,7 +83,8 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
-    fn next(&self, interactive: bool, batch: Option<Duration>) -> Class {
+    /// `batch`: for how many milliseconds the head of the batch work has waited, if there is any.
+    fn next(&self, interactive: bool, batch: Option<f64>) -> Class {
         let Some(waited) = batch else { return Class::Interactive };
         // An old backlog of batch work alternates with the callers; it does not shut them out.
         let old = waited > BATCH_PATIENCE && !self.batch_was_last;
@@ -100,6 +103,8 @@ pub(crate) struct Queue {
     batch: Lane,
     turn: Turn,
     grants: u64,
+    /// No entry is due before this.
+    due_from: Option<Instant>,
 }
 
 impl Queue {
@@ -112,6 +117,7 @@ impl Queue {
     }
 
     pub(crate) fn push(&mut self, entry: Entry) {
+        self.due_from = self.due_from.into_iter().chain(entry.due).min();
         let lane = self.lane(entry.class);
         lane.waiting += 1;
         let account = lane.account(entry.key);
@@ -163,6 +169,16 @@ impl Queue {
         lane.forget();
     }
 
+    /// One whose waiting is over. Looks at the entries only when one may be.
+    pub(crate) fn overdue(&mut self, now: Instant) -> Option<Ticket> {
+        self.due_from.filter(|due| *due <= now)?;
+        let over = self.iter().find(|entry| entry.due.is_some_and(|due| due <= now)).map(|entry| entry.ticket);
+        if over.is_none() {
+            self.due_from = self.iter().filter_map(|entry| entry.due).min();
+        }
+        over
+    }
+
     pub(crate) fn remove(&mut self, ticket: Ticket) -> Option<Entry> {
         for lane in [&mut self.interactive, &mut self.batch] {
             for account in &mut lane.accounts {
@@ -188,7 +204,7 @@ impl Queue {
     pub(crate) fn in_order(&mut self, now: Instant, scratch: &mut Scratch, mut visit: impl FnMut(&mut Entry) -> Visit) {
         let mut turn = self.turn;
         let mut grants = self.grants;
-        let mut elapsed = Duration::ZERO;
+        let mut elapsed = 0.0;
         scratch.interactive.fill(&self.interactive);
         scratch.batch.fill(&self.batch);
         loop {
@@ -203,7 +219,9 @@ impl Queue {
                 Class::Interactive => (&mut self.interactive, &mut scratch.interactive),
                 Class::Batch => (&mut self.batch, &mut scratch.batch),
             };
-            let Some(mut seat) = seats.take() else { return };
+            // Changed in place, the top sinks to where it belongs once the guard is dropped.
+            let Some(mut top) = seats.0.peek_mut() else { return };
+            let Reverse(seat) = &mut *top;
             let Some(account) = lane.accounts.get_mut(seat.account) else { return };
             let Some(entry) = account.entries.get_mut(seat.position) else { return };
             match visit(entry) {
@@ -217,8 +235,8 @@ impl Queue {
                 }
             }
             seat.position += 1;
-            if seat.position < account.entries.len() {
-                seats.put(seat);
+            if seat.position >= account.entries.len() {
+                PeekMut::pop(top);
             }
         }
     }
@@ -269,8 +287,8 @@ impl Lane {
 
 /// What becomes of an entry that a plan visits.
 pub(crate) enum Visit {
-    /// It gets its slot after this time and charges its key so much.
-    Served { after: Duration, cost: u64 },
+    /// It gets its slot after so many milliseconds and charges its key so many tokens.
+    Served { after: f64, cost: u64 },
     /// It does not stay.
     Leaves,
 }
@@ -307,16 +325,8 @@ impl Seats {
     fn peek(&self) -> Option<Seat> {
         self.0.peek().map(|seat| seat.0)
     }
-
-    fn take(&mut self) -> Option<Seat> {
-        self.0.pop().map(|seat| seat.0)
-    }
-
-    fn put(&mut self, seat: Seat) {
-        self.0.push(Reverse(seat));
-    }
 }
 
-fn waited(now: Instant, entry: &Entry) -> Duration {
-    now.saturating_duration_since(entry.since)
+fn waited(now: Instant, entry: &Entry) -> f64 {
+    millis(now.saturating_duration_since(entry.since))
 }

@@ -6,8 +6,9 @@
 
 use std::time::{Duration, Instant};
 
+use super::plan::Outlook;
 use super::predict::{Learnt, Need, Outcome, duration};
-use super::types::{Class, Forecast, Ticket};
+use super::types::{Class, Ticket};
 use crate::histogram::Spread;
 use crate::rate::Key;
 use crate::watchdog::Watchdog;
@@ -38,7 +39,7 @@ pub(crate) struct Running {
     /// behind foreign requests.
     pub(crate) prefill: f64,
     pub(crate) head: f64,
-    pub(crate) promised: Option<Forecast>,
+    pub(crate) promised: Option<Outlook>,
     /// When its silence has consequences; taken once they are said.
     pub(crate) deadline: Option<Instant>,
     pub(crate) overflow: bool,
@@ -104,7 +105,7 @@ impl Running {
         }
         let elapsed = now.saturating_duration_since(self.granted).as_secs_f64() * 1_000.0;
         let prefill = Spread::exact((self.head - elapsed).max(0.0));
-        prefill.plus(learnt.decode(self.need, per_token))
+        prefill.plus(learnt.length(self.need).times(per_token))
     }
 
     /// When its silence becomes suspicious.
