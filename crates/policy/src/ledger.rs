@@ -274,7 +274,8 @@ impl Ledger {
         if model.queue.len() < queue_limit {
             return None;
         }
-        let drain = self.drain(now, index);
+        let wait = self.drain(now, index);
+        let drain = self.models.get(index).map_or(wait, |model| model.retry_after(wait));
         Some(elsewhere(ask, OverflowReason::QueueFull, RefusalCode::Saturated, drain))
     }
 

@@ -17,6 +17,9 @@ use super::types::{
 use super::{Desk, cold::Demand, door::refusal};
 use crate::watchdog::{Check, Watchdog};
 
+/// The least to wait before a retry while too little is known to predict one.
+const UNKNOWN_RETRY: Duration = Duration::from_secs(1);
+
 /// Whether Ollama has the model in memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Residency {
@@ -151,6 +154,10 @@ impl Model {
 
     /// Ends a request that gave a whole answer, and learns from it.
     pub(crate) fn finish(&mut self, now: Instant, ticket: Ticket, measured: Measured) -> bool {
+        // What was cut off is no answer to learn from.
+        if self.running_mut(ticket).is_some_and(|running| running.releasing.is_some()) {
+            return self.drop_running(now, ticket);
+        }
         let Some(running) = self.take(now, ticket, false) else { return false };
         let first = running.first.unwrap_or(now);
         let tail = now.saturating_duration_since(first);
@@ -225,7 +232,8 @@ impl Model {
     /// Resolves waiting requests whose time is over.
     pub(crate) fn expire(&mut self, now: Instant, events: &mut VecDeque<Event>) {
         while let Some(ticket) = self.queue.overdue(now) {
-            let retry_after = self.forecast(now, ticket).map(|forecast| forecast.slot).unwrap_or_default();
+            let slot = self.forecast(now, ticket).map(|forecast| forecast.slot);
+            let retry_after = self.retry_after(slot.unwrap_or_default());
             let Some(entry) = self.queue.remove(ticket) else { return };
             let deadline = entry.deadline.is_some_and(|deadline| deadline <= now);
             events.push_back(match (entry.overflow, deadline) {
@@ -276,6 +284,11 @@ impl Model {
                 Event::Refused(ticket, refusal(RefusalCode::LocalUnavailable, retry_after))
             });
         }
+    }
+
+    /// What a refused caller is told of a predicted wait.
+    pub(crate) fn retry_after(&self, wait: Duration) -> Duration {
+        if self.learnt.enough() { wait } else { wait.max(UNKNOWN_RETRY) }
     }
 
     /// A wedged model is back after an unload and a load.

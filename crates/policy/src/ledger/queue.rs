@@ -137,25 +137,23 @@ impl Queue {
             Class::Interactive => first?,
             Class::Batch => second?,
         };
+        self.take_turn(class);
+        let grants = self.grants;
         let lane = self.lane(class);
-        let entry = lane.accounts.get_mut(index)?.entries.pop_front()?;
-        lane.waiting -= 1;
+        let account = lane.accounts.get_mut(index)?;
+        let entry = account.entries.pop_front()?;
         let cost = cost(&entry);
-        self.granted(class, entry.key, cost);
+        lane.waiting -= 1;
+        lane.round = lane.round.max(account.charge(cost, grants));
         Some((entry, cost))
     }
 
-    /// Charges a request that got its slot, waited or not.
+    /// Charges a request that got its slot without waiting.
     pub(crate) fn granted(&mut self, class: Class, key: Key, cost: u64) {
-        self.turn.took(class);
-        self.grants += 1;
+        self.take_turn(class);
         let grants = self.grants;
         let lane = self.lane(class);
-        let account = lane.account(key);
-        let start = account.served;
-        account.served = start.saturating_add(cost);
-        account.last = grants;
-        account.running += 1;
+        let start = lane.account(key).charge(cost, grants);
         lane.round = lane.round.max(start);
     }
 
@@ -241,11 +239,27 @@ impl Queue {
         }
     }
 
+    fn take_turn(&mut self, class: Class) {
+        self.turn.took(class);
+        self.grants += 1;
+    }
+
     fn lane(&mut self, class: Class) -> &mut Lane {
         match class {
             Class::Interactive => &mut self.interactive,
             Class::Batch => &mut self.batch,
         }
+    }
+}
+
+impl Account {
+    /// Charges a grant in advance; the account before it is how far the round has come.
+    fn charge(&mut self, cost: u64, grant: u64) -> u64 {
+        let start = self.served;
+        self.served = start.saturating_add(cost);
+        self.last = grant;
+        self.running += 1;
+        start
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use causeway_policy::{Ask, Event, Ledger, Limits, Loaded, OverflowReason, ParallelFault, RefusalCode, Verdict};
 
 use crate::gpu::Gpu;
-use crate::world::{World, honest, ms, overflow, refusal, settings};
+use crate::world::{ANSWER, World, close, honest, ms, overflow, refusal, settings};
 
 #[test]
 fn a_stream_cancelled_while_decoding_holds_its_slot_for_a_tenth_of_a_second() {
@@ -88,6 +88,25 @@ fn reports_about_a_ticket_that_is_done_change_nothing() {
     world.ledger.failed(world.now, ticket);
     assert_eq!(world.status(), before);
     assert_eq!(world.events(), []);
+}
+
+#[test]
+fn what_was_cut_off_teaches_nothing_even_where_ollama_reports_its_end() {
+    let mut world = World::learnt(1);
+    for _ in 0..200 {
+        let ticket = world.admitted();
+        world.now += ms(100);
+        world.ledger.first_token(world.now, ticket);
+        world.ledger.cancelled(world.now, ticket);
+        world.ledger.finished(world.now, ticket, honest());
+        assert_eq!((world.status().in_flight, world.status().releasing), (0, 0));
+    }
+    assert_eq!(world.status().answer, ANSWER);
+    world.admitted();
+    let ask = world.ask();
+    let (_, verdict) = world.submit(&ask);
+    let Verdict::Queue(forecast) = verdict else { panic!("{verdict:?}") };
+    close(forecast.slot, ANSWER, 10);
 }
 
 #[test]

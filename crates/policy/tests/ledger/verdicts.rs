@@ -166,15 +166,13 @@ fn a_full_queue_refuses_with_the_whole_drain_and_overflows_what_can() {
 }
 
 #[test]
-fn the_queue_timeout_refuses_with_a_truthful_retry() {
+fn the_queue_timeout_refuses_and_while_nothing_is_known_a_retry_is_a_second_away() {
     let mut world = World::new(1);
     world.admitted();
     let ask = Ask { queue_timeout: ms(2_000), ..world.ask() };
     let ticket = world.queued(&ask);
-    let events = world.pass(ms(2_000));
-    assert!(
-        matches!(events[..], [Event::Refused(which, Refusal { code: RefusalCode::Saturated, .. })] if which == ticket)
-    );
+    let refusal = Refusal { code: RefusalCode::Saturated, retry_after: ms(1_000) };
+    assert_eq!(world.pass(ms(2_000)), [Event::Refused(ticket, refusal)]);
 }
 
 #[test]
