@@ -64,7 +64,7 @@ impl Ledger {
         }
     }
 
-    /// Makes a model known, or gives a known one new settings. `None`: [`MOST_MODELS`] models are
+    /// Makes a model known, or gives a known one new settings. `None`: 128 models are
     /// in use already.
     pub fn model(&mut self, now: Instant, name: &str, settings: ModelSettings) -> Option<ModelId> {
         let now = self.advance(now);
