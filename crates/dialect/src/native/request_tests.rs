@@ -258,6 +258,6 @@ fn a_schemas_members_keep_their_order_and_numbers_their_digits() {
     let body = br#"{"model":"m","messages":[{"role":"user","content":"x"}],"format":{"type":"object","properties":{"b":{},"a":{}}},"options":{"temperature":0.30000000000000004}}"#;
     let request = crate::ollama::parse_chat(body).unwrap();
     let sent = super::request(&request, &super::Bounds::default()).body;
-    let sent = String::from_utf8(sent.into()).unwrap();
+    let sent = String::from_utf8(sent).unwrap();
     assert!(sent.contains(r#"{"b":{},"a":{}}"#) && sent.contains("0.30000000000000004"), "{sent}");
 }
