@@ -3,9 +3,9 @@
 
 use std::hint::black_box;
 
-use causeway_dialect::anthropic;
 use causeway_dialect::encode::{Encode, Stamp};
 use causeway_dialect::event::Event;
+use causeway_dialect::{anthropic, ollama, openai};
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 
 /// Pieces as models send them: a word, and one with a line end and a quote.
@@ -43,6 +43,10 @@ fn encode(criterion: &mut Criterion) {
         include_usage: true,
         input_estimate: 12,
     };
+    measure(criterion, "ollama chat", ollama::Encoder::new(ollama::Route::Chat, &stamp));
+    measure(criterion, "openai chat", openai::chat::Encoder::new(&stamp));
+    measure(criterion, "openai completions", openai::completions::Encoder::new(&stamp));
+    measure(criterion, "openai responses", openai::responses::Encoder::new(&stamp, openai::responses::Echo::default()));
     measure(criterion, "anthropic", anthropic::Encoder::new(stamp));
 }
 
