@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use causeway_dialect::model::ModelName;
+use causeway_policy::one_more;
 use causeway_wire::Code;
 use http::HeaderMap;
 use sha2::{Digest, Sha256};
@@ -204,14 +205,12 @@ impl FailureLimiter {
             }
         }
         let full_at = self.full_at.entry(network(address)).or_insert(now);
-        let next = (*full_at).max(now) + FAILURE_REFILL;
-        let excess = next.duration_since(now).checked_sub(FAILURE_REFILL * FAILURE_BURST);
-        match excess {
-            Some(excess) if !excess.is_zero() => Some(excess),
-            _ => {
+        match one_more(Some(*full_at), FAILURE_REFILL, FAILURE_REFILL * FAILURE_BURST, now) {
+            Ok(next) => {
                 *full_at = next;
                 None
             }
+            Err(wait) => Some(wait),
         }
     }
 }

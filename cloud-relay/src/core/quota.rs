@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use causeway_policy::one_more;
 use causeway_wire::Code;
 
 use crate::core::auth::Key;
@@ -58,7 +59,7 @@ impl Quotas {
             return Err(Refusal::new(Code::RateLimited, message).after(BUSY_AFTER));
         }
         if let Some(rpm) = terms.rpm {
-            used.full_at = Some(after_one_more(used.full_at, MINUTE / rpm.max(1), MINUTE, now).map_err(|wait| {
+            used.full_at = Some(one_more(used.full_at, MINUTE / rpm.max(1), MINUTE, now).map_err(|wait| {
                 let message = format!("this key may send {rpm} requests a minute; wait, then try again");
                 Refusal::new(Code::RateLimited, message).after(wait)
             })?);
@@ -78,22 +79,6 @@ impl Quotas {
     /// Before a key is added: those that nothing depends on any more go.
     fn forget_idle(&mut self, now: Instant) {
         self.keys.retain(|_, used| used.running > 0 || used.full_at.is_some_and(|full_at| full_at > now));
-    }
-}
-
-/// The generic cell rate algorithm (ITU-T I.371): when the bucket is full again after one more
-/// request, or how long until there is room for it. `each`: the time in which one comes free;
-/// `burst`: that of all of them.
-pub(crate) fn after_one_more(
-    full_at: Option<Instant>,
-    each: Duration,
-    burst: Duration,
-    now: Instant,
-) -> Result<Instant, Duration> {
-    let next = full_at.map_or(now, |full_at| full_at.max(now)) + each;
-    match next.duration_since(now).checked_sub(burst) {
-        Some(wait) if !wait.is_zero() => Err(wait),
-        Some(_) | None => Ok(next),
     }
 }
 

@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use causeway_dialect::time::{Utc, utc};
+use causeway_policy::one_more;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::spawn_blocking;
 
 use crate::core::account::Account;
-use crate::core::quota::after_one_more;
 use crate::standalone::keys::unix_now;
 use crate::standalone::store::{Store, StoreError};
 
@@ -187,7 +187,7 @@ impl Entries {
             self.refusals.retain(|_, full_at| *full_at > now);
         }
         let burst = ONE_MORE_REFUSAL * REFUSALS;
-        match after_one_more(self.refusals.get(key).copied(), ONE_MORE_REFUSAL, burst, now) {
+        match one_more(self.refusals.get(key).copied(), ONE_MORE_REFUSAL, burst, now) {
             Ok(full_at) => {
                 self.refusals.insert(key.to_owned(), full_at);
                 true

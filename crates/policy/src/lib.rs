@@ -2,7 +2,7 @@
 //!
 //! [`Ledger`] decides about requests on the GPU machine: its slots, its queue, its models. Beside
 //! it stand the types that its shell keeps in front of it: [`Breaker`] (is Ollama there at all),
-//! [`RateLimit`] (requests per minute of a key), and [`predicted_wait`], by which the relay chooses
+//! [`one_more`] (how often a key may ask), and [`predicted_wait`], by which the relay chooses
 //! among edges. [`Watchdog`] is the ledger's own look at a model that hangs.
 //! Absent: the budget of overflow.
 
@@ -17,9 +17,9 @@ mod watchdog;
 
 pub use breaker::{Breaker, Pass};
 pub use ledger::{
-    Ask, Class, Deadline, Event, Forecast, Late, Ledger, Limits, Loaded, Measured, ModelId, ModelSettings, ModelStatus,
-    OverflowReason, ParallelFault, Promise, Refusal, RefusalCode, Resident, Ticket, Verdict,
+    Ask, Class, Deadline, Event, Forecast, Key, Late, Ledger, Limits, Loaded, Measured, ModelId, ModelSettings,
+    ModelStatus, OverflowReason, ParallelFault, Promise, Refusal, RefusalCode, Resident, Ticket, Verdict,
 };
-pub use rate::{Key, RateLimit};
+pub use rate::one_more;
 pub use wait::{AnswerTime, predicted_wait};
 pub use watchdog::{Check, Watchdog};

@@ -15,7 +15,7 @@ use std::time::Instant;
 use super::plan::Outlook;
 use super::predict::{Need, millis};
 use super::types::{Class, Ticket};
-use crate::rate::Key;
+use crate::Key;
 
 /// Waiting batch work is served before interactive work once its head has waited this long, in
 /// milliseconds.

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use super::plan::Outlook;
 use super::predict::{Learnt, Need, Outcome, duration};
 use super::types::{Class, Ticket};
+use crate::Key;
 use crate::histogram::Spread;
-use crate::rate::Key;
 use crate::watchdog::Watchdog;
 
 /// A cancelled stream that was decoding stops at its next token.

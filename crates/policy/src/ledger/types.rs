@@ -4,7 +4,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::rate::Key;
+/// A caller's key as the session numbers it: the same number for the same key, no other meaning.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Key(pub u64);
 
 /// Limits of the whole ledger.
 #[derive(Clone, Copy, Debug)]
