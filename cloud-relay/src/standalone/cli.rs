@@ -158,17 +158,22 @@ fn serve(path: &Path, until_stdin_closes: bool) -> Result<ExitCode, Failure> {
         // A service manager may start it again: the fault may pass.
         false => Failure::Runtime(anyhow::anyhow!("{faults}")),
     })?;
+    log_to_stderr();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers()).enable_all().build()?;
+    let outcome = runtime.block_on(app::serve(config, parts, until_stdin_closes));
+    // A thread that still reads standard input must not hold up the end.
+    runtime.shutdown_background();
+    Ok(outcome?)
+}
+
+/// The level is `CAUSEWAY_LOG`'s, `info` without it.
+fn log_to_stderr() {
     let filter = tracing_subscriber::EnvFilter::builder()
         .with_default_directive(tracing::level_filters::LevelFilter::INFO.into())
         .with_env_var("CAUSEWAY_LOG")
         .from_env_lossy();
     // Set already if the process runs it twice, as tests do.
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers()).enable_all().build()?;
-    let outcome = runtime.block_on(app::serve(config, parts, until_stdin_closes));
-    // A thread that still reads standard input must not hold up the end.
-    runtime.shutdown_background();
-    Ok(outcome?)
 }
 
 /// Threads that carry requests: half the cores. A message passes two tasks (the edge's connection

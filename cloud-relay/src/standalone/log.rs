@@ -89,7 +89,7 @@ pub(crate) struct Record {
     method: Method,
     path: String,
     id: String,
-    /// It is entered in the books: it is an inference request.
+    /// It is entered in the books: it is an inference request, or one that nobody may make.
     pub(crate) kept: bool,
     /// The caller's own id.
     pub(crate) own_id: Option<String>,

@@ -112,13 +112,15 @@ async fn answer(
     };
     let judged = classify(parts.method.as_str(), &target);
     if let Some(refused) = refuse_target(&judged) {
+        // Whoever tries a management route is of interest to an audit.
+        record.kept = matches!(judged, Target::Forbidden(_));
         return Err(refused);
     }
     match judged {
         Target::Root => Ok(own::root()),
         Target::Causeway => {
             let own = Own::read(parts.method.as_str(), &target);
-            own_path(caller, own, parts).await.map_err(|refusal| (Dialect::Ollama, refusal))
+            own_path(caller, own, parts, record).await.map_err(|refusal| (Dialect::Ollama, refusal))
         }
         Target::Upstream(route) => {
             let outcome = upstream(caller, id, route, &target, parts, incoming, record, slot).await;
@@ -131,7 +133,7 @@ async fn answer(
     }
 }
 
-async fn own_path(caller: &Caller, own: Own, parts: &Parts) -> Result<Reply, Refusal> {
+async fn own_path(caller: &Caller, own: Own, parts: &Parts, record: &mut Record) -> Result<Reply, Refusal> {
     let relay = &caller.relay;
     let needs_key = match own.access() {
         Access::Anyone => false,
@@ -140,7 +142,10 @@ async fn own_path(caller: &Caller, own: Own, parts: &Parts) -> Result<Reply, Ref
     };
     let key = if needs_key { Some(relay.keys.authenticate(&parts.headers, caller.address)?) } else { None };
     if let Some(key) = &key {
-        own.authorise(key)?;
+        own.authorise(key).inspect_err(|_| {
+            record.kept = true;
+            record.key.clone_from(&key.id);
+        })?;
     }
     own::answer(relay, own, key.as_deref()).await
 }

@@ -133,8 +133,11 @@ async fn usage_sums_what_was_answered_and_the_audit_says_what_was_not() {
     assert_eq!(relay.post("/api/chat", &scoped, CHAT).await.status, 403);
     let (broken, _) = tokio::join!(relay.post("/api/chat", &key, CHAT), edge.answer(500, "{\"error\":\"runner\"}"));
     assert_eq!(broken.status, 500);
+    assert_eq!(relay.get("/causeway/v1/edges", &key).await.status, 403);
+    assert_eq!(relay.post("/api/pull", &key, "{}").await.status, 403);
     let said = |what: &str| report(&relay, &["audit"]).contains(what);
     until(async || said("model_not_found") && said("model m:latest edge gpu-1")).await;
+    until(async || said(&format!("route_not_allowed key {id}")) && said("route_not_allowed key - ")).await;
     assert!(said(&format!("forbidden_model key {} model m:latest", scoped.split('_').nth(1).unwrap())));
     assert!(usage()[0]["failed"] == 1, "an answer of 500 is a failure: {}", usage());
     let audit = report(&relay, &["audit"]);

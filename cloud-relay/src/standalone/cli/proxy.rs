@@ -11,7 +11,7 @@ use http::{HeaderValue, Uri};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
-use super::Failure;
+use super::{Failure, log_to_stderr};
 use crate::standalone::proxy::{Settings, serve};
 
 #[derive(Args)]
@@ -33,6 +33,7 @@ pub(super) struct Proxy {
 
 pub(super) fn run(asked: &Proxy) -> Result<ExitCode, Failure> {
     let settings = settings(asked).map_err(Failure::Config)?;
+    log_to_stderr();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(serve(settings));
     runtime.shutdown_background();
