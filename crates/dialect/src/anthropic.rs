@@ -13,4 +13,4 @@ mod fields;
 mod request;
 
 pub use encode::{Encoder, whole};
-pub use request::{MAX_BLOCKS, MAX_IMAGES, MAX_MESSAGES, MAX_STOPS, MAX_TOOLS, MAX_VALUES, parse};
+pub use request::{MAX_BLOCKS, MAX_IMAGES, MAX_MESSAGES, MAX_STOPS, MAX_TOOLS, parse};

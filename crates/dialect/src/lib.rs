@@ -11,6 +11,7 @@ pub mod encode;
 pub mod envelope;
 pub mod error;
 pub mod event;
+mod fields;
 pub mod image;
 pub mod model;
 pub mod native;

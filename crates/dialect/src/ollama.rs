@@ -6,14 +6,13 @@
 //! backend's side ([`crate::native`]), embeddings ([`crate::embed`]).
 
 pub(crate) mod encode;
-pub(crate) mod fields;
 mod messages;
 pub(crate) mod parse;
 
 use crate::chat::Request;
 
+pub use crate::fields::{MAX_FREE, MAX_MEMBERS};
 pub use encode::{Encoder, whole};
-pub use fields::{MAX_FREE, MAX_MEMBERS};
 pub use messages::{MAX_CALLS, MAX_IMAGES, MAX_MESSAGES, MAX_TOOLS};
 pub use parse::{MAX_CONTEXT, MAX_STOPS, parse_chat, parse_generate};
 

@@ -6,11 +6,10 @@
 
 use std::collections::HashMap;
 
-use serde_json::Value;
-
-use super::fields::{Dropped, Object, list, shown, unexpected};
+use super::fields::{finish, items, required_text};
 use super::request::{MAX_BLOCKS, MAX_IMAGES};
 use crate::chat::{BadRequest, Image, Message, Part, Role, ToolCall, ToolResult};
+use crate::fields::{ANY, Dropped, Fields, Item, Kind, List, shown};
 use crate::image;
 
 /// Reads the messages of one request.
@@ -18,7 +17,7 @@ use crate::image;
 pub(super) struct Blocks<'d> {
     pub(super) dropped: &'d mut Dropped,
     /// Blocks and pictures so far, count.
-    blocks: usize,
+    count: usize,
     images: usize,
     /// Functions by the id of their calls: results name only the id.
     calls: HashMap<String, String>,
@@ -26,23 +25,17 @@ pub(super) struct Blocks<'d> {
 
 impl<'d> Blocks<'d> {
     pub(super) fn new(dropped: &'d mut Dropped) -> Self {
-        Self { dropped, blocks: 0, images: 0, calls: HashMap::new() }
+        Self { dropped, count: 0, images: 0, calls: HashMap::new() }
     }
 
     /// Appends what one message is in canonical form: none, one, or several where it brings results.
-    pub(super) fn message(
-        &mut self,
-        role: Role,
-        content: Value,
-        place: String,
-        out: &mut Vec<Message>,
-    ) -> Result<(), BadRequest> {
+    pub(super) fn message(&mut self, role: Role, content: &Item<'_>, out: &mut Vec<Message>) -> Result<(), BadRequest> {
         let mut parts = Vec::new();
-        match content {
-            Value::String(text) => parts.extend(said(text)),
-            Value::Array(blocks) => {
-                for (number, block) in blocks.into_iter().enumerate() {
-                    match self.block(role, block, format!("{place}[{number}]"))? {
+        match content.kind() {
+            Kind::Text => parts.extend(said(content.text()?.into_owned())),
+            Kind::List => {
+                for block in self.blocks(content)? {
+                    match self.block(role, block)? {
                         Some(result @ Part::ToolResult(_)) => {
                             out.push(Message { role: Role::Tool, parts: vec![result] });
                         }
@@ -51,9 +44,7 @@ impl<'d> Blocks<'d> {
                     }
                 }
             }
-            other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_)) => {
-                return Err(unexpected(&place, "a string or a list of blocks", &other));
-            }
+            Kind::Null | Kind::Flag | Kind::Number | Kind::Object => return Err(no_content(content)),
         }
         if !parts.is_empty() {
             out.push(Message { role, parts });
@@ -61,24 +52,37 @@ impl<'d> Blocks<'d> {
         Ok(())
     }
 
+    /// The blocks of a list, counted.
+    fn blocks<'a>(&mut self, content: &Item<'a>) -> Result<List<'a>, BadRequest> {
+        let mut blocks = items(content, MAX_BLOCKS)?;
+        match MAX_BLOCKS.checked_sub(self.count + blocks.len()) {
+            Some(_) => self.count += blocks.len(),
+            None => {
+                let first_over = blocks.nth(MAX_BLOCKS - self.count);
+                let place = first_over.as_ref().unwrap_or(content);
+                return Err(place.fault(&format!("at most {MAX_BLOCKS} blocks are taken")));
+            }
+        }
+        Ok(blocks)
+    }
+
     /// One block; none if it says nothing.
-    fn block(&mut self, role: Role, value: Value, place: String) -> Result<Option<Part>, BadRequest> {
-        self.count(&place)?;
-        let mut block = Object::of(value, place)?;
-        let kind = block.required_text("type")?;
-        let part = match (role, kind.as_str()) {
+    fn block(&mut self, role: Role, block: Item<'_>) -> Result<Option<Part>, BadRequest> {
+        let mut block = block.fields(ANY)?;
+        let kind = required_text(&mut block, "type")?;
+        let part = match (role, kind.as_ref()) {
             (_, "text") => text(&mut block)?,
             (Role::User, "image") => Some(Part::Image(self.image(&mut block)?)),
             (Role::User, "tool_result") => Some(Part::ToolResult(self.tool_result(&mut block)?)),
             (Role::Assistant, "tool_use") => Some(Part::ToolCall(self.tool_use(&mut block)?)),
             (Role::Assistant, "thinking") => {
-                let text = block.text("thinking")?.unwrap_or_default();
-                let signature = block.text("signature")?.filter(|seal| !seal.is_empty());
+                let text = block.text("thinking")?.unwrap_or_default().into_owned();
+                let signature = block.some_text("signature")?;
                 (!text.is_empty() || signature.is_some()).then_some(Part::Thinking { text, signature })
             }
             (Role::Assistant, "redacted_thinking") => {
                 // Only the service that wrote it can read it.
-                self.dropped.add("redacted_thinking");
+                self.dropped.note("redacted_thinking");
                 return Ok(None);
             }
             (_, "document") => {
@@ -87,71 +91,62 @@ impl<'d> Blocks<'d> {
             }
             (role, kind) => return Err(block.fault("type", &misplaced(role, kind))),
         };
-        block.finish("content.", self.dropped);
+        finish(block, "content.", self.dropped);
         Ok(part)
     }
 
-    fn count(&mut self, place: &str) -> Result<(), BadRequest> {
-        self.blocks += 1;
-        if self.blocks > MAX_BLOCKS {
-            return Err(BadRequest(format!("{place}: at most {MAX_BLOCKS} blocks are taken")));
-        }
-        Ok(())
-    }
-
-    fn image(&mut self, block: &mut Object) -> Result<Image, BadRequest> {
+    fn image(&mut self, block: &mut Fields<'_>) -> Result<Image, BadRequest> {
         self.images += 1;
         if self.images > MAX_IMAGES {
             return Err(block.fault("source", &format!("at most {MAX_IMAGES} pictures are taken")));
         }
-        let Some(mut source) = block.object("source")? else {
+        let Some(mut source) = block.fields("source", ANY)? else {
             return Err(block.fault("source", "an object with the picture is required"));
         };
-        let kind = source.required_text("type")?;
+        let kind = required_text(&mut source, "type")?;
         if kind != "base64" {
             let what =
                 format!("expected `base64`, found `{}`; an edge fetches no addresses for a caller", shown(&kind));
             return Err(source.fault("type", &what));
         }
-        let image = image::read(&source.required_text("data")?, &source.at("data"))?;
+        let image = image::read(&required_text(&mut source, "data")?, &source.at("data"))?;
         // The picture's own first bytes say what it is.
         source.text("media_type")?;
-        source.finish("content.source.", self.dropped);
+        finish(source, "content.source.", self.dropped);
         Ok(image)
     }
 
-    fn tool_use(&mut self, block: &mut Object) -> Result<ToolCall, BadRequest> {
-        let id = block.required_text("id")?;
-        let name = block.required_text("name")?;
-        let arguments = block.map("input")?.unwrap_or_default();
+    fn tool_use(&mut self, block: &mut Fields<'_>) -> Result<ToolCall, BadRequest> {
+        let id = required_text(block, "id")?.into_owned();
+        let name = required_text(block, "name")?.into_owned();
+        let arguments = block.object("input")?.unwrap_or_default();
         // Who called, where a server's tool may: it says nothing to a model.
-        block.object("caller")?;
+        block.fields("caller", ANY)?;
         self.calls.insert(id.clone(), name.clone());
         Ok(ToolCall { id, name, arguments })
     }
 
-    fn tool_result(&mut self, block: &mut Object) -> Result<ToolResult, BadRequest> {
-        let id = block.required_text("tool_use_id")?;
+    fn tool_result(&mut self, block: &mut Fields<'_>) -> Result<ToolResult, BadRequest> {
+        let id = required_text(block, "tool_use_id")?.into_owned();
         let failed = block.flag("is_error")?.unwrap_or(false);
-        let place = block.at("content");
         let parts = match block.take("content") {
             None => Vec::new(),
-            Some(Value::String(text)) => said(text).into_iter().collect(),
-            Some(content @ Value::Array(_)) => self.result_parts(content, &place)?,
-            Some(other) => return Err(unexpected(&place, "a string or a list of blocks", &other)),
+            Some(content) => match content.kind() {
+                Kind::Text => said(content.text()?.into_owned()).into_iter().collect(),
+                Kind::List => self.result_parts(&content)?,
+                Kind::Null | Kind::Flag | Kind::Number | Kind::Object => return Err(no_content(&content)),
+            },
         };
         let name = self.calls.get(&id).cloned();
         Ok(ToolResult { id: Some(id), name, parts, failed })
     }
 
-    fn result_parts(&mut self, content: Value, place: &str) -> Result<Vec<Part>, BadRequest> {
+    fn result_parts(&mut self, content: &Item<'_>) -> Result<Vec<Part>, BadRequest> {
         let mut parts = Vec::new();
-        for (number, value) in list(content, place, MAX_BLOCKS)?.into_iter().enumerate() {
-            let place = format!("{place}[{number}]");
-            self.count(&place)?;
-            let mut block = Object::of(value, place)?;
-            let kind = block.required_text("type")?;
-            match kind.as_str() {
+        for block in self.blocks(content)? {
+            let mut block = block.fields(ANY)?;
+            let kind = required_text(&mut block, "type")?;
+            match kind.as_ref() {
                 "text" => parts.extend(text(&mut block)?),
                 "image" => parts.push(Part::Image(self.image(&mut block)?)),
                 other => {
@@ -159,19 +154,25 @@ impl<'d> Blocks<'d> {
                     return Err(block.fault("type", &what));
                 }
             }
-            block.finish("content.", self.dropped);
+            finish(block, "content.", self.dropped);
         }
         Ok(parts)
     }
 }
 
-fn text(block: &mut Object) -> Result<Option<Part>, BadRequest> {
+fn text(block: &mut Fields<'_>) -> Result<Option<Part>, BadRequest> {
     let Some(text) = block.text("text")? else {
         return Err(block.fault("text", "a string is required"));
     };
     // Where an earlier answer's text came from; the text is whole without it.
-    block.list("citations", MAX_BLOCKS)?;
-    Ok(said(text))
+    if let Some(citations) = block.take("citations") {
+        items(&citations, MAX_BLOCKS)?;
+    }
+    Ok(said(text.into_owned()))
+}
+
+fn no_content(content: &Item<'_>) -> BadRequest {
+    content.expected("a string or a list of blocks")
 }
 
 fn said(text: String) -> Option<Part> {

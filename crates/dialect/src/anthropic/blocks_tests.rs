@@ -1,6 +1,6 @@
 //! Messages and their blocks: what they become, and where their faults are.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::chat::{ImageKind, Input, Request};

@@ -3,13 +3,16 @@
 //! Where Anthropic and Ollama's own `/v1/messages` differ in what they take, Ollama decides. What
 //! it ignores but a backend can do (`tool_choice`, `output_config.format`) is honoured.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use super::blocks::Blocks;
-use super::fields::{Dropped, Object, count_values, shown, unexpected};
+use super::fields::{finish, list, number, required_text};
 use crate::chat::{
     BadRequest, Effort, Format, Input, Message, Native, Request, Role, Sampling, Think, Tool, ToolChoice,
 };
+use crate::fields::{ANY, Dropped, Fields, Item, shown};
 
 /// Messages of one request, count: far more than fit a model's context.
 pub const MAX_MESSAGES: usize = 10_000;
@@ -25,10 +28,6 @@ pub const MAX_TOOLS: usize = 1_000;
 
 /// Stop sequences, count; each is looked for at every token.
 pub const MAX_STOPS: usize = 64;
-
-/// JSON values of one body, count, about. A value of two bytes can take 600 in memory (an object
-/// with one member), so this bounds a request to some 60 MiB beside its texts.
-pub const MAX_VALUES: usize = 100_000;
 
 /// Reads the body of `/v1/messages`.
 ///
@@ -50,9 +49,9 @@ pub(super) enum Wanted {
 }
 
 pub(super) fn read(body: &[u8], wanted: Wanted) -> Result<Request, BadRequest> {
-    let mut top = top_level(body)?;
+    let mut top = Fields::of_body(body, ANY)?;
     let mut dropped = Dropped::default();
-    let model = top.required_text("model")?;
+    let model = required_text(&mut top, "model")?.into_owned();
     let max_tokens = match wanted {
         Wanted::Answer => Some(max_tokens(&mut top)?),
         Wanted::Count => None,
@@ -64,14 +63,14 @@ pub(super) fn read(body: &[u8], wanted: Wanted) -> Result<Request, BadRequest> {
     let (format, effort) = output_config(&mut top, &mut dropped)?;
     let think = thinking(&mut top, effort, &mut dropped)?;
     let sampling = Sampling {
-        temperature: top.number("temperature", f64::MAX)?,
-        top_p: top.number("top_p", 1.0)?,
-        top_k: top.integer("top_k")?,
+        temperature: number(&mut top, "temperature", f64::MAX)?,
+        top_p: number(&mut top, "top_p", 1.0)?,
+        top_k: top.whole("top_k")?,
         ..Sampling::default()
     };
     let stop = stops(&mut top)?;
     harmless(&mut top, &mut dropped)?;
-    top.finish("", &mut dropped);
+    finish(top, "", &mut dropped);
     Ok(Request {
         model,
         stream,
@@ -86,40 +85,29 @@ pub(super) fn read(body: &[u8], wanted: Wanted) -> Result<Request, BadRequest> {
         logprobs: None,
         include_usage: true,
         native: Native::default(),
-        dropped: dropped.names,
+        dropped: dropped.into_names(),
     })
 }
 
-fn top_level(body: &[u8]) -> Result<Object, BadRequest> {
-    let values = count_values(body);
-    if values > MAX_VALUES {
-        return Err(BadRequest(format!("the body has about {values} JSON values; at most {MAX_VALUES} are taken")));
-    }
-    let value: Value =
-        serde_json::from_slice(body).map_err(|error| BadRequest(format!("the body is not JSON: {error}")))?;
-    Object::of(value, String::new())
-}
-
-fn max_tokens(top: &mut Object) -> Result<u32, BadRequest> {
-    let given = top.take("max_tokens").and_then(|value| value.as_u64()).and_then(|number| u32::try_from(number).ok());
-    match given {
-        Some(number) if number > 0 => Ok(number),
+fn max_tokens(top: &mut Fields<'_>) -> Result<u32, BadRequest> {
+    match top.take("max_tokens").and_then(|item| item.parse()) {
+        Some(number) if number > 0_u32 => Ok(number),
         _ => Err(top.fault("max_tokens", "a whole number of 1 or more is required")),
     }
 }
 
 /// The system text and the conversation, as one list.
-fn messages(top: &mut Object, dropped: &mut Dropped) -> Result<Vec<Message>, BadRequest> {
+fn messages(top: &mut Fields<'_>, dropped: &mut Dropped) -> Result<Vec<Message>, BadRequest> {
     let mut blocks = Blocks::new(dropped);
     let mut messages = Vec::new();
     if let Some(system) = top.take("system") {
-        blocks.message(Role::System, system, top.at("system"), &mut messages)?;
+        blocks.message(Role::System, &system, &mut messages)?;
     }
     let before = messages.len();
-    let given = top.list("messages", MAX_MESSAGES)?.unwrap_or_default();
-    for (number, value) in given.into_iter().enumerate() {
-        let mut message = Object::of(value, format!("messages[{number}]"))?;
-        let word = message.required_text("role")?;
+    let given = list(top, "messages", MAX_MESSAGES)?;
+    for item in given {
+        let mut message = item.fields(ANY)?;
+        let word = required_text(&mut message, "role")?;
         let role = match word.to_ascii_lowercase().as_str() {
             "user" => Role::User,
             "assistant" => Role::Assistant,
@@ -132,9 +120,8 @@ fn messages(top: &mut Object, dropped: &mut Dropped) -> Result<Vec<Message>, Bad
         let Some(content) = message.take("content") else {
             return Err(message.fault("content", "a string or a list of blocks is required"));
         };
-        let place = message.at("content");
-        message.finish("messages.", blocks.dropped);
-        blocks.message(role, content, place, &mut messages)?;
+        finish(message, "messages.", blocks.dropped);
+        blocks.message(role, &content, &mut messages)?;
     }
     // Without this an empty conversation would ask Ollama to load the model and answer nothing.
     if messages.len() == before {
@@ -143,10 +130,10 @@ fn messages(top: &mut Object, dropped: &mut Dropped) -> Result<Vec<Message>, Bad
     Ok(messages)
 }
 
-fn tools(top: &mut Object, dropped: &mut Dropped) -> Result<Vec<Tool>, BadRequest> {
-    let given = top.list("tools", MAX_TOOLS)?.unwrap_or_default();
-    let read = |(number, value)| {
-        let mut tool = Object::of(value, format!("tools[{number}]"))?;
+fn tools(top: &mut Fields<'_>, dropped: &mut Dropped) -> Result<Vec<Tool>, BadRequest> {
+    let given = list(top, "tools", MAX_TOOLS)?;
+    let read = |item: Item<'_>| {
+        let mut tool = item.fields(ANY)?;
         if let Some(kind) = tool.text("type")?
             && kind != "custom"
         {
@@ -156,30 +143,30 @@ fn tools(top: &mut Object, dropped: &mut Dropped) -> Result<Vec<Tool>, BadReques
             );
             return Err(tool.fault("type", &what));
         }
-        let name = tool.required_text("name")?;
-        let description = tool.text("description")?.filter(|text| !text.is_empty());
-        let Some(parameters) = tool.map("input_schema")? else {
+        let name = required_text(&mut tool, "name")?.into_owned();
+        let description = tool.some_text("description")?;
+        let Some(parameters) = tool.object("input_schema")? else {
             return Err(tool.fault("input_schema", "a JSON schema (an object) is required"));
         };
-        tool.finish("tools.", dropped);
+        finish(tool, "tools.", dropped);
         Ok(Tool { name, description, parameters: Value::Object(parameters) })
     };
-    given.into_iter().enumerate().map(read).collect()
+    given.map(read).collect()
 }
 
-fn tool_choice(top: &mut Object, tools: &[Tool], dropped: &mut Dropped) -> Result<ToolChoice, BadRequest> {
-    let Some(mut choice) = top.object("tool_choice")? else { return Ok(ToolChoice::Auto) };
+fn tool_choice(top: &mut Fields<'_>, tools: &[Tool], dropped: &mut Dropped) -> Result<ToolChoice, BadRequest> {
+    let Some(mut choice) = top.fields("tool_choice", ANY)? else { return Ok(ToolChoice::Auto) };
     if choice.flag("disable_parallel_tool_use")? == Some(true) {
-        dropped.add("tool_choice.disable_parallel_tool_use");
+        dropped.note("tool_choice.disable_parallel_tool_use");
     }
-    let kind = choice.required_text("type")?;
-    let chosen = match kind.as_str() {
+    let kind = required_text(&mut choice, "type")?;
+    let chosen = match kind.as_ref() {
         "auto" => ToolChoice::Auto,
         "none" => ToolChoice::None,
         "any" if tools.is_empty() => return Err(choice.fault("type", "`any` needs `tools`")),
         "any" => ToolChoice::Required,
         "tool" => {
-            let name = choice.required_text("name")?;
+            let name = required_text(&mut choice, "name")?.into_owned();
             if !tools.iter().any(|tool| tool.name == name) {
                 return Err(choice.fault("name", &format!("no tool is called `{}`", shown(&name))));
             }
@@ -190,39 +177,39 @@ fn tool_choice(top: &mut Object, tools: &[Tool], dropped: &mut Dropped) -> Resul
             return Err(choice.fault("type", &what));
         }
     };
-    choice.finish("tool_choice.", dropped);
+    finish(choice, "tool_choice.", dropped);
     Ok(chosen)
 }
 
 /// The answer's form, and how hard the model tries. The form stood at the top (`output_format`)
 /// before it got its place in `output_config`; clients of both ages are served.
-fn output_config(top: &mut Object, dropped: &mut Dropped) -> Result<(Format, Option<Effort>), BadRequest> {
-    let mut form = top.object("output_format")?;
+fn output_config(top: &mut Fields<'_>, dropped: &mut Dropped) -> Result<(Format, Option<Effort>), BadRequest> {
+    let mut form = top.fields("output_format", ANY)?;
     let mut effort = None;
-    if let Some(mut config) = top.object("output_config")? {
+    if let Some(mut config) = top.fields("output_config", ANY)? {
         if let Some(word) = config.text("effort")? {
             effort = Some(effort_of(&word).ok_or_else(|| {
                 let what = format!("expected `low`, `medium`, `high`, `xhigh` or `max`, found `{}`", shown(&word));
                 config.fault("effort", &what)
             })?);
         }
-        if let Some(newer) = config.object("format")?
+        if let Some(newer) = config.fields("format", ANY)?
             && form.replace(newer).is_some()
         {
             return Err(config.fault("format", "`output_format` says it too; send one of them"));
         }
-        config.finish("output_config.", dropped);
+        finish(config, "output_config.", dropped);
     }
     let Some(mut form) = form else { return Ok((Format::Text, effort)) };
-    let kind = form.required_text("type")?;
+    let kind = required_text(&mut form, "type")?;
     if kind != "json_schema" {
         return Err(form.fault("type", &format!("expected `json_schema`, found `{}`", shown(&kind))));
     }
-    let name = form.text("name")?;
-    let Some(schema) = form.map("schema")? else {
+    let name = form.text("name")?.map(Cow::into_owned);
+    let Some(schema) = form.object("schema")? else {
         return Err(form.fault("schema", "a JSON schema (an object) is required"));
     };
-    form.finish("output_config.format.", dropped);
+    finish(form, "output_config.format.", dropped);
     Ok((Format::Schema { name, schema: Value::Object(schema) }, effort))
 }
 
@@ -239,11 +226,11 @@ fn effort_of(word: &str) -> Option<Effort> {
 
 /// Absent and `adaptive` leave it to the model, as in Ollama (Anthropic itself takes absent for
 /// off); an effort counts unless thinking is off.
-fn thinking(top: &mut Object, effort: Option<Effort>, dropped: &mut Dropped) -> Result<Think, BadRequest> {
+fn thinking(top: &mut Fields<'_>, effort: Option<Effort>, dropped: &mut Dropped) -> Result<Think, BadRequest> {
     let by_itself = effort.map_or(Think::Unset, Think::Effort);
-    let Some(mut thinking) = top.object("thinking")? else { return Ok(by_itself) };
-    let kind = thinking.required_text("type")?;
-    let think = match kind.as_str() {
+    let Some(mut thinking) = top.fields("thinking", ANY)? else { return Ok(by_itself) };
+    let kind = required_text(&mut thinking, "type")?;
+    let think = match kind.as_ref() {
         "disabled" => Think::Off,
         "enabled" => effort.map_or(Think::On, Think::Effort),
         "adaptive" => by_itself,
@@ -252,36 +239,33 @@ fn thinking(top: &mut Object, effort: Option<Effort>, dropped: &mut Dropped) -> 
             return Err(thinking.fault("type", &what));
         }
     };
-    if let Some(budget) = thinking.integer("budget_tokens")? {
+    if let Some(budget) = thinking.whole("budget_tokens")? {
         if budget < 1 {
             return Err(thinking.fault("budget_tokens", "expected a whole number of 1 or more"));
         }
         // Local models have no bound for thought alone.
-        dropped.add("thinking.budget_tokens");
+        dropped.note("thinking.budget_tokens");
     }
-    thinking.finish("thinking.", dropped);
+    finish(thinking, "thinking.", dropped);
     Ok(think)
 }
 
-fn stops(top: &mut Object) -> Result<Vec<String>, BadRequest> {
-    let given = top.list("stop_sequences", MAX_STOPS)?.unwrap_or_default();
-    let read = |(number, value)| match value {
-        Value::String(text) if !text.is_empty() => Ok(text),
-        Value::String(_) => Err(BadRequest(format!("stop_sequences[{number}]: an empty text would end every answer"))),
-        other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
-            Err(unexpected(&format!("stop_sequences[{number}]"), "a string", &other))
-        }
+fn stops(top: &mut Fields<'_>) -> Result<Vec<String>, BadRequest> {
+    let given = list(top, "stop_sequences", MAX_STOPS)?;
+    let read = |item: Item<'_>| match item.text()? {
+        text if text.is_empty() => Err(item.fault("an empty text would end every answer")),
+        text => Ok(text.into_owned()),
     };
-    given.into_iter().enumerate().map(read).collect()
+    given.map(read).collect()
 }
 
 /// Fields whose wish is met without doing anything: `metadata` only names the caller's user, and
 /// every request here is of the standard tier.
-fn harmless(top: &mut Object, dropped: &mut Dropped) -> Result<(), BadRequest> {
-    top.map("metadata")?;
+fn harmless(top: &mut Fields<'_>, dropped: &mut Dropped) -> Result<(), BadRequest> {
+    top.fields("metadata", ANY)?;
     match top.text("service_tier")?.as_deref() {
         None | Some("auto" | "standard_only") => {}
-        Some(_) => dropped.add("service_tier"),
+        Some(_) => dropped.note("service_tier"),
     }
     Ok(())
 }

@@ -233,9 +233,16 @@ fn what_is_no_json_object_is_refused_and_so_is_a_body_that_would_grow() {
         assert!(found.starts_with(expected), "{found}");
     }
     let deep = [vec![b'['; 5_000], vec![b']'; 5_000]].concat();
-    assert!(parse(&deep).unwrap_err().to_string().contains("recursion limit"));
-    let wide = [b"[".to_vec(), b"{\"\":0},".repeat(MAX_VALUES)].concat();
-    assert!(parse(&wide).unwrap_err().to_string().contains("at most 100000"));
+    assert_eq!(parse(&deep).unwrap_err().to_string(), "the body: expected an object, found a list");
+    let deep = format!(r#"{{"type":{}0{}}}"#, "[".repeat(5_000), "]".repeat(5_000));
+    let more = format!(
+        r#"{{"model":"m","max_tokens":9,"messages":[{{"role":"user","content":"hi"}}],"tools":[{{"name":"f","input_schema":{deep}}}]}}"#
+    );
+    let found = parse(more.as_bytes()).unwrap_err().to_string();
+    assert!(found.starts_with("tools[0].input_schema: ") && found.contains("recursion limit"), "{found}");
+    let wide = json!({ "type": vec![json!({ "": 0 }); 1024 * 1024] });
+    let found = fault(&json!({ "tools": [{ "name": "f", "input_schema": wide }] }));
+    assert!(found.starts_with("tools[0].input_schema: ") && found.contains("at most 4194304"), "{found}");
 }
 
 #[test]

@@ -1,10 +1,8 @@
 //! From a caller's body to a request for vectors.
 
-use serde_json::value::RawValue;
-
 use super::{Encoding, Request, Route};
 use crate::chat::BadRequest;
-use crate::ollama::fields::{Dropped, Fields, expected, items, text_of};
+use crate::fields::{Dropped, Fields, Item, Kind, expected};
 use crate::ollama::parse::{check_others, keep_alive, model};
 
 /// Texts of one request, count: OpenAI's own limit.
@@ -73,21 +71,17 @@ pub fn parse(route: Route, body: &[u8]) -> Result<Request, BadRequest> {
 
 /// `drop_empty`: an empty text on its own asks for nothing (`/api/embed`).
 fn input(fields: &mut Fields<'_>, drop_empty: bool) -> Result<Vec<String>, BadRequest> {
-    let Some(raw) = fields.take("input") else { return Ok(Vec::new()) };
-    if raw.get().starts_with('[') {
-        let items = items(raw, "input", MAX_INPUTS)?;
-        return items.into_iter().enumerate().map(|(number, raw)| text(number, raw)).collect();
+    let Some(item) = fields.take("input") else { return Ok(Vec::new()) };
+    if item.kind() == Kind::List {
+        return item.list(MAX_INPUTS)?.map(|item| text(&item)).collect();
     }
-    let text = text_of(raw, "input").map_err(|_| expected("input", "a string or an array of strings"))?;
+    let text = item.text().map_err(|_| item.expected("a string or an array of strings"))?;
     Ok(if drop_empty && text.is_empty() { Vec::new() } else { vec![text.into_owned()] })
 }
 
-fn text(number: usize, raw: &RawValue) -> Result<String, BadRequest> {
-    let place = format!("input[{number}]");
-    match raw.get().as_bytes().first() {
-        Some(b'"') => text_of(raw, &place).map(std::borrow::Cow::into_owned),
-        _ => Err(expected(&place, "a string (tokens are not taken: each model has its own)")),
-    }
+fn text(item: &Item<'_>) -> Result<String, BadRequest> {
+    let what = "a string (tokens are not taken: each model has its own)";
+    item.text().map(std::borrow::Cow::into_owned).map_err(|_| item.expected(what))
 }
 
 fn encoding(fields: &mut Fields<'_>) -> Result<Encoding, BadRequest> {

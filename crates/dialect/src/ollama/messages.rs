@@ -1,10 +1,9 @@
 //! Messages and tools as Ollama's callers write them.
 
-use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::fields::{Dropped, Fields, expected, text_of};
 use crate::chat::{BadRequest, Image, Message, Part, Role, Tool, ToolCall, ToolResult};
+use crate::fields::{Dropped, Fields, Item};
 use crate::image;
 
 /// Messages of one conversation, count: a message costs some 200 bytes of memory even where it says
@@ -24,12 +23,12 @@ const MESSAGE: [&str; 7] = ["role", "content", "thinking", "images", "tool_calls
 
 /// The conversation; empty where none is given (the model is to be loaded).
 pub(super) fn read(fields: &mut Fields<'_>, dropped: &mut Dropped) -> Result<Vec<Message>, BadRequest> {
-    let list = fields.list("messages", MAX_MESSAGES)?.unwrap_or_default();
-    list.into_iter().map(|(raw, place)| message(raw, place, dropped)).collect()
+    let list = fields.list("messages", MAX_MESSAGES)?;
+    list.map(|item| message(item, dropped)).collect()
 }
 
-fn message(raw: &RawValue, place: String, dropped: &mut Dropped) -> Result<Message, BadRequest> {
-    let mut fields = Fields::of(raw, place, &MESSAGE)?;
+fn message(item: Item<'_>, dropped: &mut Dropped) -> Result<Message, BadRequest> {
+    let mut fields = item.fields(&MESSAGE)?;
     let role = role(&mut fields)?;
     let content = fields.some_text("content")?;
     let thinking = fields.some_text("thinking")?;
@@ -48,7 +47,7 @@ fn message(raw: &RawValue, place: String, dropped: &mut Dropped) -> Result<Messa
         parts.extend(said);
         let unused = [(id.is_some(), "tool_call_id"), (name.is_some(), "tool_name")];
         for (_, name) in unused.into_iter().filter(|(given, _)| *given) {
-            dropped.note(&fields.place_of(name));
+            dropped.note(&fields.at(name));
         }
     }
     parts.extend(calls.into_iter().map(Part::ToolCall));
@@ -64,30 +63,29 @@ fn role(fields: &mut Fields<'_>) -> Result<Role, BadRequest> {
         "user" => Ok(Role::User),
         "assistant" => Ok(Role::Assistant),
         "tool" => Ok(Role::Tool),
-        _ => Err(expected(&fields.place_of("role"), what)),
+        _ => Err(fields.expected("role", what)),
     }
 }
 
 /// The pictures of a message or prompt.
 pub(super) fn images(fields: &mut Fields<'_>) -> Result<Vec<Image>, BadRequest> {
-    let list = fields.list("images", MAX_IMAGES)?.unwrap_or_default();
-    list.into_iter().map(|(raw, place)| image::read(&text_of(raw, &place)?, &place)).collect()
+    let list = fields.list("images", MAX_IMAGES)?;
+    list.map(|item| image::read(&item.text()?, item.place())).collect()
 }
 
 fn tool_calls(fields: &mut Fields<'_>, dropped: &mut Dropped) -> Result<Vec<ToolCall>, BadRequest> {
-    let list = fields.list("tool_calls", MAX_CALLS)?.unwrap_or_default();
-    list.into_iter().map(|(raw, place)| tool_call(raw, place, dropped)).collect()
+    let list = fields.list("tool_calls", MAX_CALLS)?;
+    list.map(|item| tool_call(item, dropped)).collect()
 }
 
-fn tool_call(raw: &RawValue, place: String, dropped: &mut Dropped) -> Result<ToolCall, BadRequest> {
-    let mut fields = Fields::of(raw, place, &["id", "type", "function"])?;
+fn tool_call(item: Item<'_>, dropped: &mut Dropped) -> Result<ToolCall, BadRequest> {
+    let mut fields = item.fields(&["id", "type", "function"])?;
     let id = fields.some_text("id")?.unwrap_or_default();
     // Clients copy it from OpenAI's form; there is but one kind of call.
     fields.take("type");
-    let place = fields.place_of("function");
-    let Some(function) = fields.take("function") else { return Err(expected(&place, "an object")) };
+    let Some(function) = fields.take("function") else { return Err(fields.expected("function", "an object")) };
     fields.drop_rest(dropped);
-    let mut fields = Fields::of(function, place, &["index", "name", "arguments"])?;
+    let mut fields = function.fields(&["index", "name", "arguments"])?;
     // The order of the list says the same.
     fields.whole("index")?;
     let name = name(&mut fields)?;
@@ -97,24 +95,23 @@ fn tool_call(raw: &RawValue, place: String, dropped: &mut Dropped) -> Result<Too
 }
 
 fn name(fields: &mut Fields<'_>) -> Result<String, BadRequest> {
-    fields.some_text("name")?.ok_or_else(|| expected(&fields.place_of("name"), "the function's name"))
+    fields.some_text("name")?.ok_or_else(|| fields.expected("name", "the function's name"))
 }
 
 /// The functions that the model may call.
 pub(super) fn tools(fields: &mut Fields<'_>, dropped: &mut Dropped) -> Result<Vec<Tool>, BadRequest> {
-    let list = fields.list("tools", MAX_TOOLS)?.unwrap_or_default();
-    list.into_iter().map(|(raw, place)| tool(raw, place, dropped)).collect()
+    let list = fields.list("tools", MAX_TOOLS)?;
+    list.map(|item| tool(item, dropped)).collect()
 }
 
-fn tool(raw: &RawValue, place: String, dropped: &mut Dropped) -> Result<Tool, BadRequest> {
-    let mut fields = Fields::of(raw, place, &["type", "function"])?;
+fn tool(item: Item<'_>, dropped: &mut Dropped) -> Result<Tool, BadRequest> {
+    let mut fields = item.fields(&["type", "function"])?;
     if fields.text("type")?.is_some_and(|kind| !kind.is_empty() && kind != "function") {
-        return Err(expected(&fields.place_of("type"), "`function`"));
+        return Err(fields.expected("type", "`function`"));
     }
-    let place = fields.place_of("function");
-    let Some(function) = fields.take("function") else { return Err(expected(&place, "an object")) };
+    let Some(function) = fields.take("function") else { return Err(fields.expected("function", "an object")) };
     fields.drop_rest(dropped);
-    let mut fields = Fields::of(function, place, &["name", "description", "parameters"])?;
+    let mut fields = function.fields(&["name", "description", "parameters"])?;
     let name = name(&mut fields)?;
     let description = fields.some_text("description")?;
     let parameters = fields.object("parameters")?.unwrap_or_else(no_parameters);

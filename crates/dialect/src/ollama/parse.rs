@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use super::fields::{Dropped, Fields, expected, free};
 use super::messages;
 use crate::chat::{BadRequest, Effort, Format, Input, Native, Prompt, Request, Sampling, Think, Tool, ToolChoice};
+use crate::fields::{Dropped, Fields, expected};
 use crate::native::KeepAlive;
 
 /// Token numbers of an earlier answer, count: more than the longest context of any local model.
@@ -137,37 +137,34 @@ pub(crate) fn model(fields: &mut Fields<'_>) -> Result<String, BadRequest> {
 }
 
 fn context(fields: &mut Fields<'_>) -> Result<Option<Vec<i64>>, BadRequest> {
-    let Some(list) = fields.list("context", MAX_CONTEXT)? else { return Ok(None) };
-    let number = |(raw, place): (&serde_json::value::RawValue, String)| {
-        raw.get().parse().map_err(|_| expected(&place, "a whole number"))
-    };
-    let numbers: Vec<i64> = list.into_iter().map(number).collect::<Result<_, _>>()?;
+    let list = fields.list("context", MAX_CONTEXT)?;
+    let numbers: Vec<i64> =
+        list.map(|item| item.parse().ok_or_else(|| item.expected("a whole number"))).collect::<Result<_, _>>()?;
     Ok((!numbers.is_empty()).then_some(numbers))
 }
 
 fn format(fields: &mut Fields<'_>) -> Result<Format, BadRequest> {
-    let Some(raw) = fields.take("format") else { return Ok(Format::Text) };
-    let value = free(raw, &fields.place_of("format"))?;
-    match value {
+    let Some(item) = fields.take("format") else { return Ok(Format::Text) };
+    match item.free()? {
         Value::String(word) if word.is_empty() => Ok(Format::Text),
         Value::String(word) if word == "json" => Ok(Format::Json),
         schema @ Value::Object(_) => Ok(Format::Schema { name: None, schema }),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
-            Err(expected(&fields.place_of("format"), "`json` or a JSON schema"))
+            Err(fields.expected("format", "`json` or a JSON schema"))
         }
     }
 }
 
 fn think(fields: &mut Fields<'_>) -> Result<Think, BadRequest> {
-    let Some(raw) = fields.take("think") else { return Ok(Think::Unset) };
-    match raw.get() {
+    let Some(item) = fields.take("think") else { return Ok(Think::Unset) };
+    match item.json() {
         "true" => Ok(Think::On),
         "false" => Ok(Think::Off),
         r#""low""# => Ok(Think::Effort(Effort::Low)),
         r#""medium""# => Ok(Think::Effort(Effort::Medium)),
         r#""high""# => Ok(Think::Effort(Effort::High)),
         r#""max""# => Ok(Think::Effort(Effort::Max)),
-        _ => Err(expected(&fields.place_of("think"), "true, false, `low`, `medium`, `high` or `max`")),
+        _ => Err(fields.expected("think", "true, false, `low`, `medium`, `high` or `max`")),
     }
 }
 
@@ -176,18 +173,17 @@ fn logprobs(fields: &mut Fields<'_>) -> Result<Option<u8>, BadRequest> {
     let alternatives = fields.whole("top_logprobs")?.unwrap_or_default();
     match u8::try_from(alternatives) {
         Ok(alternatives) if i64::from(alternatives) <= MAX_ALTERNATIVES => Ok(wanted.then_some(alternatives)),
-        _ => Err(expected(&fields.place_of("top_logprobs"), "a whole number from 0 to 20")),
+        _ => Err(fields.expected("top_logprobs", "a whole number from 0 to 20")),
     }
 }
 
 /// `keep_alive` as the caller wrote it, once it is known to be one.
 pub(crate) fn keep_alive(fields: &mut Fields<'_>) -> Result<Option<Value>, BadRequest> {
-    let Some(raw) = fields.take("keep_alive") else { return Ok(None) };
-    let place = fields.place_of("keep_alive");
-    let value = free(raw, &place)?;
+    let Some(item) = fields.take("keep_alive") else { return Ok(None) };
+    let value = item.free()?;
     match KeepAlive::read(&value) {
         Some(_) => Ok(Some(value)),
-        None => Err(expected(&place, "a number of seconds or a duration such as `5m`")),
+        None => Err(expected(item.place(), "a number of seconds or a duration such as `5m`")),
     }
 }
 
