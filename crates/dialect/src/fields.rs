@@ -135,6 +135,17 @@ impl<'a> Fields<'a> {
         Item { raw, place: self.at(name), left: Rc::clone(&self.left) }
     }
 
+    /// A member, which stays; none where it is absent or null.
+    pub(crate) fn get(&self, name: &str) -> Option<Item<'a>> {
+        let (_, raw) = self.members.iter().find(|(key, _)| key == name)?;
+        (Kind::of(raw) != Kind::Null).then(|| self.item(name, raw))
+    }
+
+    /// The key stands there, be it with null.
+    pub(crate) fn stands(&self, name: &str) -> bool {
+        self.members.iter().any(|(key, _)| key == name)
+    }
+
     /// Takes a member out; none where it is absent or null, which Go reads alike.
     pub(crate) fn take(&mut self, name: &str) -> Option<Item<'a>> {
         let place = self.members.iter().position(|(key, _)| key == name)?;

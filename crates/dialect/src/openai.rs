@@ -9,7 +9,6 @@ pub mod chat;
 mod chat_encode;
 pub mod completions;
 mod completions_encode;
-mod fields;
 mod items;
 mod logprobs;
 mod messages;
@@ -19,11 +18,6 @@ mod shared;
 #[cfg(test)]
 mod testing;
 mod write;
-
-/// Values of one body (members, elements, and those within arguments that are JSON in a string),
-/// count: a conversation of 10,000 messages with calls has a third of it. As parsed values they
-/// take under 32 MiB; without a bound 32 MiB of `[1,1,…` would take sixteen times as much.
-pub const MAX_VALUES: usize = 256 * 1024;
 
 /// Messages or input items of one request, count: far above any context's worth of turns.
 pub const MAX_MESSAGES: usize = 10_000;
@@ -43,7 +37,3 @@ pub const MAX_CALLS: usize = MAX_TOOLS;
 
 /// Texts that end the answer, count: OpenAI takes 4; each is searched for at every token.
 pub const MAX_STOPS: usize = 64;
-
-/// Names in `Request::dropped`, count: they go into one header, and further ones would say nothing
-/// new.
-pub const MAX_DROPPED: usize = 64;

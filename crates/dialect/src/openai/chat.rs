@@ -3,12 +3,10 @@
 //! Of two spellings of one wish the newer wins (`max_completion_tokens`, `reasoning.effort`).
 //! Refused: audio, files and addresses to fetch; tools that are no functions.
 
-use serde_json::Value;
-
 pub use super::chat_encode::{Encoder, whole};
-use super::fields::{Budget, Dropped, Fields, Place};
 use super::{messages, shared};
 use crate::chat::{BadRequest, Format, Input, Native, Request, Tool};
+use crate::fields::{ANY, Dropped, Fields, Item};
 
 /// Reads a request.
 ///
@@ -17,12 +15,11 @@ use crate::chat::{BadRequest, Format, Input, Native, Request, Tool};
 /// Not a JSON object, a field of another type than the dialect's, no messages, or more of something
 /// than the module's limits allow; the message names the place.
 pub fn parse(body: &[u8]) -> Result<Request, BadRequest> {
-    let mut budget = Budget::new();
-    let mut top = Fields::new(budget.object(body, &Place::Top)?, &Place::Top);
+    let mut top = Fields::of_body(body, ANY)?;
     let mut dropped = Dropped::default();
-    let model = top.name("model")?;
+    let model = shared::name(&mut top, "model")?;
     let stream = top.flag("stream")?.unwrap_or(false);
-    let messages = messages::read(&mut top, &mut budget, &mut dropped)?;
+    let messages = messages::read(&mut top, &mut dropped)?;
     let tools = shared::tools(&mut top, &mut dropped, tool)?;
     let tool_choice = shared::tool_choice(&mut top, &tools)?;
     let older = shared::tokens(&mut top, "max_tokens")?;
@@ -52,28 +49,24 @@ pub fn parse(body: &[u8]) -> Result<Request, BadRequest> {
     })
 }
 
-fn tool(tool: Value, at: &Place<'_>, dropped: &mut Dropped) -> Result<Tool, BadRequest> {
-    let mut tool = Fields::of(tool, at)?;
+fn tool(tool: Item<'_>, dropped: &mut Dropped) -> Result<Tool, BadRequest> {
+    let mut tool = tool.fields(ANY)?;
     shared::function_type(&mut tool)?;
-    let inner = Place::Key(at, "function");
-    let function = tool.object("function")?.ok_or_else(|| inner.wants("an object"))?;
-    dropped.rest("tools.", tool);
-    shared::function(Fields::new(function, &inner), dropped)
+    let function = tool.fields("function", ANY)?.ok_or_else(|| tool.expected("function", "an object"))?;
+    tool.drop_rest_as("tools.", dropped);
+    shared::function(function, dropped)
 }
 
 fn format(top: &mut Fields<'_>) -> Result<Format, BadRequest> {
-    let at = Place::Key(top.at(), "response_format");
-    let Some(format) = top.object("response_format")? else {
+    let Some(mut format) = top.fields("response_format", ANY)? else {
         return Ok(Format::Text);
     };
-    let mut format = Fields::new(format, &at);
     Ok(match shared::format_type(&mut format)? {
         shared::FormatType::Text => Format::Text,
         shared::FormatType::Json => Format::Json,
         shared::FormatType::Schema => {
-            let at = Place::Key(&at, "json_schema");
-            let schema = format.object("json_schema")?.ok_or_else(|| at.wants("an object"))?;
-            shared::schema(Fields::new(schema, &at))?
+            let schema = format.fields("json_schema", ANY)?;
+            shared::schema(schema.ok_or_else(|| format.expected("json_schema", "an object"))?)?
         }
     })
 }
@@ -82,7 +75,7 @@ fn logprobs(top: &mut Fields<'_>, dropped: &mut Dropped) -> Result<Option<u8>, B
     let wanted = top.flag("logprobs")?.unwrap_or(false);
     let alternatives = shared::alternatives(top, "top_logprobs")?.unwrap_or(0);
     if !wanted && alternatives > 0 {
-        dropped.add("top_logprobs");
+        dropped.note("top_logprobs");
     }
     Ok(wanted.then_some(alternatives))
 }

@@ -1,7 +1,7 @@
 //! Requests of chat: what is honoured, what is dropped, what is refused and where.
 
 use proptest::prelude::*;
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
 use super::super::testing::{NOW, bodies, events, stamp};
 use super::*;
@@ -321,6 +321,23 @@ fn more_than_the_limits_is_refused() {
         assert!(error.contains(said), "{error}");
     }
     assert_eq!(messages(json!([message(many(100, image))]))[0].parts.len(), 100);
+}
+
+#[test]
+fn arguments_of_all_calls_together_are_bounded_and_a_fault_repeats_nothing_of_them() {
+    let fault = |arguments: &[String]| {
+        let call = |arguments: &String| json!({ "function": { "name": "f", "arguments": arguments } });
+        let calls: Vec<Value> = arguments.iter().map(call).collect();
+        with(json!({ "messages": [{ "role": "assistant", "tool_calls": calls }] })).map_err(|fault| fault.0)
+    };
+    let half = json!({ "a": "x".repeat(crate::fields::MAX_FREE / 2 - 100) }).to_string();
+    assert!(fault(&[half.clone(), half.clone()]).is_ok());
+    let error = fault(&[half.clone(), half.clone(), half]).unwrap_err();
+    assert!(error.starts_with("messages[0].tool_calls[2].function.arguments: "), "{error}");
+    let deep = format!("{{\"a\":{}{}}}", "[".repeat(5_000), "]".repeat(5_000));
+    assert!(fault(&[deep]).unwrap_err().contains("recursion limit"));
+    let error = fault(&["\"secret\"".to_owned()]).unwrap_err();
+    assert!(!error.contains("secret"), "{error}");
 }
 
 #[test]

@@ -4,9 +4,9 @@
 //! a `suffix` the gap between the two is filled.
 
 pub use super::completions_encode::{Encoder, whole};
-use super::fields::{Budget, Dropped, Fields, Place};
 use super::shared;
 use crate::chat::{BadRequest, Format, Input, Native, Prompt, Request, Think, ToolChoice};
+use crate::fields::{ANY, Dropped, Fields};
 
 /// Reads a request. Without a prompt it asks for nothing, and Ollama only loads the model.
 ///
@@ -14,13 +14,13 @@ use crate::chat::{BadRequest, Format, Input, Native, Prompt, Request, Think, Too
 ///
 /// Not a JSON object, or a field of another type than the dialect's; the message names the place.
 pub fn parse(body: &[u8]) -> Result<Request, BadRequest> {
-    let mut top = Fields::new(Budget::new().object(body, &Place::Top)?, &Place::Top);
+    let mut top = Fields::of_body(body, ANY)?;
     let mut dropped = Dropped::default();
-    let model = top.name("model")?;
+    let model = shared::name(&mut top, "model")?;
     let stream = top.flag("stream")?.unwrap_or(false);
     let prompt = Prompt {
-        text: top.text("prompt")?.unwrap_or_default(),
-        suffix: top.text("suffix")?.filter(|suffix| !suffix.is_empty()),
+        text: top.some_text("prompt").map_err(|_| top.expected("prompt", "a string"))?.unwrap_or_default(),
+        suffix: top.some_text("suffix")?,
         ..Prompt::default()
     };
     let mut sampling = shared::sampling(&mut top)?;

@@ -5,45 +5,40 @@
 
 use std::collections::HashMap;
 
-use serde_json::Value;
-
-use super::fields::{Budget, Dropped, Fields, Place};
-use super::{MAX_MESSAGES, MAX_PARTS, shared};
+use super::shared::{self, Pictures};
+use super::{MAX_MESSAGES, MAX_PARTS};
 use crate::chat::{BadRequest, Message, Part, Role, ToolCall, ToolResult};
-
-const INPUT: Place<'static> = Place::Key(&Place::Top, "input");
+use crate::fields::{ANY, Dropped, Fields, Item, Kind};
 
 /// Reads instructions and input; there must be something of either.
-pub(super) fn read(
-    instructions: Option<String>,
-    input: Value,
-    budget: &mut Budget,
-    dropped: &mut Dropped,
-) -> Result<Vec<Message>, BadRequest> {
-    let mut reader = Reader { budget, dropped, names: HashMap::new(), messages: Vec::new(), thought: Vec::new() };
-    reader.say(Role::System, shared::text_parts(instructions.unwrap_or_default()));
-    match input {
-        Value::Null => {}
-        Value::String(text) => reader.say(Role::User, shared::text_parts(text)),
-        Value::Array(items) if items.len() <= MAX_MESSAGES => {
-            for (index, item) in items.into_iter().enumerate() {
-                reader.item(item, &Place::Index(&INPUT, index))?;
-            }
+pub(super) fn read(top: &mut Fields<'_>, dropped: &mut Dropped) -> Result<Vec<Message>, BadRequest> {
+    let instructions = top.some_text("instructions")?.unwrap_or_default();
+    let mut reader =
+        Reader { pictures: Pictures::new(), dropped, names: HashMap::new(), messages: Vec::new(), thought: Vec::new() };
+    reader.say(Role::System, shared::text_parts(instructions));
+    match top.take("input") {
+        None => {}
+        Some(input) if input.kind() == Kind::Text => {
+            reader.say(Role::User, shared::text_parts(input.text()?.into_owned()));
         }
-        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-            return Err(INPUT.wants(&format!("a string or a list of at most {MAX_MESSAGES} items")));
+        Some(input) => {
+            let what = format!("a string or a list of at most {MAX_MESSAGES} items");
+            let items = input.items(MAX_MESSAGES).map_err(|_| top.expected("input", &what))?;
+            for item in items {
+                reader.item(item)?;
+            }
         }
     }
     let thought = std::mem::take(&mut reader.thought);
     reader.say(Role::Assistant, thought);
     if reader.messages.is_empty() {
-        return Err(INPUT.wants("a string or a list of items that says something"));
+        return Err(top.expected("input", "a string or a list of items that says something"));
     }
     Ok(reader.messages)
 }
 
 struct Reader<'a> {
-    budget: &'a mut Budget,
+    pictures: Pictures,
     dropped: &'a mut Dropped,
     /// Functions of the calls so far, by the calls' ids.
     names: HashMap<String, String>,
@@ -60,12 +55,12 @@ impl Reader<'_> {
         }
     }
 
-    fn item(&mut self, item: Value, at: &Place<'_>) -> Result<(), BadRequest> {
-        let mut item = Fields::of(item, at)?;
-        let kind = match item.text("type")? {
-            Some(kind) if !kind.is_empty() => kind,
-            _ if item.has("role") => "message".to_owned(),
-            _ => String::new(),
+    fn item(&mut self, item: Item<'_>) -> Result<(), BadRequest> {
+        let mut item = item.fields(ANY)?;
+        let kind = match item.some_text("type")? {
+            Some(kind) => kind,
+            None if item.get("role").is_some() => "message".to_owned(),
+            None => String::new(),
         };
         // Ids and states of items that were ours or OpenAI's.
         for name in ["id", "status", "phase"] {
@@ -79,10 +74,10 @@ impl Reader<'_> {
             _ => {
                 let known =
                     "message, function_call, function_call_output or reasoning; nothing else is kept or run here";
-                return Err(item.wants("type", known));
+                return Err(item.expected("type", known));
             }
         }
-        self.dropped.rest("input.", item);
+        item.drop_rest_as("input.", self.dropped);
         Ok(())
     }
 
@@ -91,7 +86,7 @@ impl Reader<'_> {
             "system" | "developer" => Role::System,
             "user" => Role::User,
             "assistant" => Role::Assistant,
-            _ => return Err(item.wants("role", "system, developer, user or assistant")),
+            _ => return Err(item.expected("role", "system, developer, user or assistant")),
         };
         let mut parts = Vec::new();
         if role == Role::Assistant {
@@ -103,9 +98,9 @@ impl Reader<'_> {
     }
 
     fn call(&mut self, item: &mut Fields<'_>) -> Result<(), BadRequest> {
-        let id = item.text("call_id")?.unwrap_or_default();
-        let name = item.name("name")?;
-        let arguments = shared::arguments(item, self.budget)?;
+        let id = item.some_text("call_id")?.unwrap_or_default();
+        let name = shared::name(item, "name")?;
+        let arguments = shared::arguments(item)?;
         if !id.is_empty() {
             self.names.insert(id.clone(), name.clone());
         }
@@ -119,7 +114,7 @@ impl Reader<'_> {
     }
 
     fn result(&mut self, item: &mut Fields<'_>) -> Result<(), BadRequest> {
-        let id = item.text("call_id")?.filter(|id| !id.is_empty());
+        let id = item.some_text("call_id")?;
         let name = id.as_ref().and_then(|id| self.names.get(id).cloned());
         let parts = self.content(item, "output")?;
         self.say(Role::Tool, vec![Part::ToolResult(ToolResult { id, name, parts, failed: false })]);
@@ -130,7 +125,7 @@ impl Reader<'_> {
     /// it is `encrypted_content`, which is plain text in answers of Ollama's and of ours but a
     /// cipher in OpenAI's own.
     fn reasoning(&mut self, item: &mut Fields<'_>) -> Result<(), BadRequest> {
-        let sealed = item.text("encrypted_content")?.unwrap_or_default();
+        let sealed = item.some_text("encrypted_content")?.unwrap_or_default();
         let summary = thought(item, "summary")?;
         let content = thought(item, "content")?;
         let text = [content, summary, sealed].into_iter().find(|text| !text.is_empty());
@@ -139,46 +134,39 @@ impl Reader<'_> {
     }
 
     fn content(&mut self, item: &mut Fields<'_>, key: &str) -> Result<Vec<Part>, BadRequest> {
-        let at = Place::Key(item.at(), key);
         match item.take(key) {
             None => Ok(Vec::new()),
-            Some(Value::String(text)) => Ok(shared::text_parts(text)),
-            Some(Value::Array(list)) if list.len() <= MAX_PARTS => {
-                let mut parts = Vec::with_capacity(list.len());
-                for (index, part) in list.into_iter().enumerate() {
-                    parts.extend(self.part(part, &Place::Index(&at, index))?);
-                }
-                Ok(parts)
-            }
-            Some(_) => Err(at.wants(&format!("a string or a list of at most {MAX_PARTS} parts"))),
+            Some(content) => shared::content(&content, |part| self.part(part)),
         }
     }
 
-    fn part(&mut self, part: Value, at: &Place<'_>) -> Result<Option<Part>, BadRequest> {
-        let mut part = Fields::of(part, at)?;
+    fn part(&mut self, part: Item<'_>) -> Result<Option<Part>, BadRequest> {
+        let mut part = part.fields(ANY)?;
         let key = match part.text("type")?.as_deref() {
             Some("input_text" | "output_text") => "text",
             Some("refusal") => "refusal",
             Some("input_image") => return self.picture(&mut part).map(Some),
             _ => {
-                return Err(part.wants("type", "input_text, output_text, refusal or input_image; files are not taken"));
+                return Err(
+                    part.expected("type", "input_text, output_text, refusal or input_image; files are not taken")
+                );
             }
         };
-        let text = part.text(key)?.ok_or_else(|| part.wants(key, "a string"))?;
-        Ok((!text.is_empty()).then_some(Part::Text(text)))
+        let text = part.text(key)?.ok_or_else(|| part.expected(key, "a string"))?;
+        Ok((!text.is_empty()).then(|| Part::Text(text.into_owned())))
     }
 
     fn picture(&mut self, part: &mut Fields<'_>) -> Result<Part, BadRequest> {
         match part.text("image_url")? {
-            Some(url) => shared::picture(&url, &Place::Key(part.at(), "image_url"), self.budget),
-            None => Err(part.wants("image_url", "a string; no files are kept that a file_id could name")),
+            Some(url) => self.pictures.read(&url, &part.at("image_url")),
+            None => Err(part.expected("image_url", "a string; no files are kept that a file_id could name")),
         }
     }
 }
 
 /// The texts of a list of parts, joined by blank lines.
 fn thought(item: &mut Fields<'_>, key: &str) -> Result<String, BadRequest> {
-    let list = item.list(key, MAX_PARTS)?.unwrap_or_default();
-    let texts: Vec<&str> = list.iter().filter_map(|part| part.get("text")?.as_str()).collect();
-    Ok(texts.join("\n\n"))
+    let list = shared::list(item, key, MAX_PARTS)?;
+    let text = |part: Item<'_>| part.fields(ANY).ok()?.some_text("text").ok().flatten();
+    Ok(list.filter_map(text).collect::<Vec<_>>().join("\n\n"))
 }

@@ -4,12 +4,11 @@
 //! answer without what came before would be wrong without a sign. Hosted tools are refused too: the
 //! one that Ollama knows, `web_search`, would send the question to ollama.com.
 
-use serde_json::{Map, Value, json};
-
-use super::fields::{Budget, Dropped, Fields, Place};
 pub use super::responses_encode::{Encoder, whole};
-use super::{items, shared, write};
+use super::write::compact;
+use super::{MAX_TOOLS, items, shared};
 use crate::chat::{BadRequest, Format, Input, Native, Request, Tool};
+use crate::fields::{ANY, Dropped, Fields, Item, Kind};
 
 /// Entries of `include`, count: OpenAI knows ten.
 const MAX_INCLUDE: usize = 32;
@@ -24,56 +23,64 @@ pub struct Echo {
 impl Default for Echo {
     /// Of a request that said nothing of all this.
     fn default() -> Self {
-        Self::of(&Map::new())
+        Self::of(|_| None)
     }
 }
 
 impl Echo {
-    fn of(body: &Map<String, Value>) -> Self {
-        let given = |name: &str| body.get(name).filter(|value| !value.is_null()).cloned();
-        let or = |name: &str, default: Value| given(name).unwrap_or(default);
-        let text = json!({ "format": { "type": "text" } });
-        let tools = given("tools").map_or_else(|| json!([]), with_nulls);
+    fn of<'a>(given: impl Fn(&str) -> Option<Item<'a>>) -> Self {
+        let or =
+            |name: &str, default: &str| given(name).map_or_else(|| default.to_owned(), |item| compact(item.json()));
+        let text = given("text").filter(|_| given("text").is_some_and(has_format));
         let members = [
-            ("previous_response_id", Value::Null),
-            ("instructions", or("instructions", Value::Null)),
-            ("tools", tools),
-            ("tool_choice", or("tool_choice", json!("auto"))),
-            ("truncation", or("truncation", json!("disabled"))),
-            ("parallel_tool_calls", json!(true)),
-            ("text", given("text").filter(|given| given.get("format").is_some_and(Value::is_object)).unwrap_or(text)),
-            ("temperature", or("temperature", json!(1))),
-            ("top_p", or("top_p", json!(1))),
-            ("presence_penalty", or("presence_penalty", json!(0))),
-            ("frequency_penalty", or("frequency_penalty", json!(0))),
-            ("top_logprobs", or("top_logprobs", json!(0))),
-            ("reasoning", or("reasoning", Value::Null)),
-            ("max_output_tokens", or("max_output_tokens", Value::Null)),
-            ("max_tool_calls", Value::Null),
-            ("store", json!(false)),
-            ("background", json!(false)),
-            ("service_tier", json!("default")),
-            ("metadata", or("metadata", json!({}))),
-            ("safety_identifier", or("safety_identifier", Value::Null)),
-            ("prompt_cache_key", or("prompt_cache_key", Value::Null)),
+            ("previous_response_id", "null".to_owned()),
+            ("instructions", or("instructions", "null")),
+            ("tools", given("tools").map_or_else(|| "[]".to_owned(), with_nulls)),
+            ("tool_choice", or("tool_choice", r#""auto""#)),
+            ("truncation", or("truncation", r#""disabled""#)),
+            ("parallel_tool_calls", "true".to_owned()),
+            ("text", text.map_or_else(|| r#"{"format":{"type":"text"}}"#.to_owned(), |text| compact(text.json()))),
+            ("temperature", or("temperature", "1")),
+            ("top_p", or("top_p", "1")),
+            ("presence_penalty", or("presence_penalty", "0")),
+            ("frequency_penalty", or("frequency_penalty", "0")),
+            ("top_logprobs", or("top_logprobs", "0")),
+            ("reasoning", or("reasoning", "null")),
+            ("max_output_tokens", or("max_output_tokens", "null")),
+            ("max_tool_calls", "null".to_owned()),
+            ("store", "false".to_owned()),
+            ("background", "false".to_owned()),
+            ("service_tier", r#""default""#.to_owned()),
+            ("metadata", or("metadata", "{}")),
+            ("safety_identifier", or("safety_identifier", "null")),
+            ("prompt_cache_key", or("prompt_cache_key", "null")),
         ];
-        let mut out = Vec::new();
-        for (name, value) in members {
-            write::member(name, &value, &mut out);
-        }
-        // Without the first comma.
-        Self { members: out.split_off(1) }
+        let members = members.map(|(name, json)| format!(r#""{name}":{json}"#));
+        Self { members: members.join(",").into_bytes() }
     }
 }
 
+fn has_format(text: Item<'_>) -> bool {
+    let format = text.fields(ANY).ok().and_then(|text| text.get("format"));
+    format.is_some_and(|format| format.kind() == Kind::Object)
+}
+
 /// Tools with the members that may be null but must be there.
-fn with_nulls(mut tools: Value) -> Value {
-    for tool in tools.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
-        for name in ["description", "strict", "parameters"] {
-            tool.entry(name).or_insert(Value::Null);
+fn with_nulls(tools: Item<'_>) -> String {
+    // What is no such list is refused soon after.
+    let Ok(list) = tools.items(MAX_TOOLS) else { return compact(tools.json()) };
+    let with_nulls = |tool: Item<'_>| {
+        let mut json = compact(tool.json());
+        let Ok(fields) = tool.fields(ANY) else { return json };
+        json.truncate(json.len().saturating_sub(1));
+        for name in ["description", "strict", "parameters"].into_iter().filter(|name| !fields.stands(name)) {
+            let comma = if json.len() > 1 { "," } else { "" };
+            json += &format!(r#"{comma}"{name}":null"#);
         }
-    }
-    tools
+        json + "}"
+    };
+    let tools: Vec<String> = list.map(with_nulls).collect();
+    format!("[{}]", tools.join(","))
 }
 
 /// Reads a request.
@@ -93,18 +100,13 @@ pub fn parse(body: &[u8]) -> Result<Request, BadRequest> {
 ///
 /// As [`parse`].
 pub fn read(body: &[u8]) -> Result<(Request, Echo), BadRequest> {
-    let mut budget = Budget::new();
-    let mut body = budget.object(body, &Place::Top)?;
-    // It is long and not repeated.
-    let input = body.remove("input").unwrap_or_default();
-    let echo = Echo::of(&body);
-    let mut top = Fields::new(body, &Place::Top);
+    let mut top = Fields::of_body(body, ANY)?;
+    let echo = Echo::of(|name| top.get(name));
     refuse_the_past(&mut top)?;
     let mut dropped = Dropped::default();
-    let model = top.name("model")?;
+    let model = shared::name(&mut top, "model")?;
     let stream = top.flag("stream")?.unwrap_or(false);
-    let instructions = top.text("instructions")?;
-    let messages = items::read(instructions, input, &mut budget, &mut dropped)?;
+    let messages = items::read(&mut top, &mut dropped)?;
     let tools = shared::tools(&mut top, &mut dropped, tool)?;
     let tool_choice = shared::tool_choice(&mut top, &tools)?;
     let sampling = shared::sampling(&mut top)?;
@@ -138,44 +140,40 @@ pub fn read(body: &[u8]) -> Result<(Request, Echo), BadRequest> {
 /// Refuses what only a server that keeps answers can do.
 fn refuse_the_past(top: &mut Fields<'_>) -> Result<(), BadRequest> {
     for name in ["previous_response_id", "conversation", "prompt"] {
-        if top.has(name) {
-            return Err(top.wants(name, "nothing: no answers or prompts are kept; send all that was said in `input`"));
+        if top.get(name).is_some() {
+            return Err(
+                top.expected(name, "nothing: no answers or prompts are kept; send all that was said in `input`")
+            );
         }
     }
     if top.flag("background")?.unwrap_or(false) {
-        return Err(top.wants("background", "false: an answer that nobody waits for is not kept"));
+        return Err(top.expected("background", "false: an answer that nobody waits for is not kept"));
     }
     Ok(())
 }
 
-fn tool(tool: Value, at: &Place<'_>, dropped: &mut Dropped) -> Result<Tool, BadRequest> {
-    let mut tool = Fields::of(tool, at)?;
+fn tool(tool: Item<'_>, dropped: &mut Dropped) -> Result<Tool, BadRequest> {
+    let mut tool = tool.fields(ANY)?;
     shared::function_type(&mut tool)?;
     shared::function(tool, dropped)
 }
 
 fn format(top: &mut Fields<'_>, dropped: &mut Dropped) -> Result<Format, BadRequest> {
-    let at = Place::Key(top.at(), "text");
-    let Some(text) = top.object("text")? else {
+    let Some(mut text) = top.fields("text", ANY)? else {
         return Ok(Format::Text);
     };
-    let mut text = Fields::new(text, &at);
-    let at = Place::Key(&at, "format");
-    let format = match text.object("format")? {
+    let format = match text.fields("format", ANY)? {
         None => Format::Text,
-        Some(format) => {
-            let mut format = Fields::new(format, &at);
-            match shared::format_type(&mut format)? {
-                shared::FormatType::Text => Format::Text,
-                shared::FormatType::Json => Format::Json,
-                shared::FormatType::Schema => shared::schema(format)?,
-            }
-        }
+        Some(mut format) => match shared::format_type(&mut format)? {
+            shared::FormatType::Text => Format::Text,
+            shared::FormatType::Json => Format::Json,
+            shared::FormatType::Schema => shared::schema(format)?,
+        },
     };
     if text.text("verbosity")?.is_some_and(|word| word != "medium") {
-        dropped.add("text.verbosity");
+        dropped.note("text.verbosity");
     }
-    dropped.rest("text.", text);
+    text.drop_rest_as("text.", dropped);
     Ok(format)
 }
 
@@ -184,12 +182,12 @@ fn format(top: &mut Fields<'_>, dropped: &mut Dropped) -> Result<Format, BadRequ
 fn logprobs(top: &mut Fields<'_>, dropped: &mut Dropped) -> Result<Option<u8>, BadRequest> {
     let alternatives = shared::alternatives(top, "top_logprobs")?;
     let mut wanted = alternatives.filter(|count| *count > 0);
-    for include in top.list("include", MAX_INCLUDE)?.unwrap_or_default() {
-        match include.as_str() {
-            Some("message.output_text.logprobs") => wanted = Some(alternatives.unwrap_or(0)),
-            Some("reasoning.encrypted_content") => {}
-            Some(_) => dropped.add("include"),
-            None => return Err(top.wants("include", "a list of strings")),
+    for include in shared::list(top, "include", MAX_INCLUDE)? {
+        let include = include.text().map_err(|_| top.expected("include", "a list of strings"))?;
+        match include.as_ref() {
+            "message.output_text.logprobs" => wanted = Some(alternatives.unwrap_or(0)),
+            "reasoning.encrypted_content" => {}
+            _ => dropped.note("include"),
         }
     }
     Ok(wanted)
@@ -201,7 +199,7 @@ fn truncate(top: &mut Fields<'_>) -> Result<Option<bool>, BadRequest> {
         None => Ok(None),
         Some("auto") => Ok(Some(true)),
         Some("disabled") => Ok(Some(false)),
-        Some(_) => Err(top.wants("truncation", "auto or disabled")),
+        Some(_) => Err(top.expected("truncation", "auto or disabled")),
     }
 }
 

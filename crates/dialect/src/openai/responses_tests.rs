@@ -1,7 +1,7 @@
 //! Requests of responses: items become messages, and nothing points at the past.
 
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::super::testing::{NOW, bodies, events, stamp};
 use super::*;
@@ -224,6 +224,24 @@ fn the_echo_repeats_what_was_asked_and_fills_the_rest() {
     let tool = json!({ "type": "function", "name": "f", "description": null, "strict": null, "parameters": null });
     assert_eq!((&said["tools"][0], &said["metadata"], &said["text"]), (&tool, &json!({ "k": "v" }), &plain["text"]));
     assert_eq!((&said["store"], said.get("input")), (&json!(false), None));
+}
+
+#[test]
+fn the_echo_of_a_body_of_many_lines_is_one_line_and_means_the_same() {
+    let tool = json!({ "type": "function", "name": "f \"\\ {\n", "strict": null });
+    let metadata = json!({ "a\\": " b\" : [ 1 ] ", "": {} });
+    let body = json!({ "model": "m", "input": "hi", "instructions": " a\n\" b ", "tools": [tool], "metadata": metadata,
+        "text": { "format": { "type": "text" }, "verbosity": "low" } });
+    let lines = serde_json::to_string_pretty(&body).unwrap();
+    let (_, echo) = read(lines.as_bytes()).unwrap();
+    assert!(!echo.members.contains(&b'\n'));
+    let echo: Value = serde_json::from_str(&format!("{{{}}}", String::from_utf8(echo.members).unwrap())).unwrap();
+    for name in ["instructions", "metadata", "text"] {
+        assert_eq!(echo[name], body[name], "{name}");
+    }
+    let whole =
+        json!({ "type": "function", "name": tool["name"], "strict": null, "description": null, "parameters": null });
+    assert_eq!(echo["tools"], json!([whole]));
 }
 
 proptest! {

@@ -1,10 +1,12 @@
 //! What the three routes' requests share: limits, sampling, functions, formats, thinking, pictures.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value, json};
 
-use super::fields::{Budget, Dropped, Fields, Place};
-use super::{MAX_STOPS, MAX_TOOLS};
+use super::{MAX_IMAGES, MAX_PARTS, MAX_STOPS, MAX_TOOLS, write};
 use crate::chat::{BadRequest, Effort, Format, Part, Sampling, Think, Tool, ToolChoice};
+use crate::fields::{ANY, Dropped, Fields, Item, Kind, List, expected};
 use crate::image;
 
 /// What temperature and `top_p` mean where the caller leaves them out: OpenAI's defaults, which
@@ -34,6 +36,19 @@ const DEFAULTS: [(&str, &[&str]); 11] = [
     ("include", &["[]"]),
 ];
 
+/// A text that must be there and say something.
+pub(super) fn name(fields: &mut Fields<'_>, key: &str) -> Result<String, BadRequest> {
+    fields.some_text(key)?.ok_or_else(|| fields.expected(key, "a string that is not empty"))
+}
+
+/// A list of bounded length; an empty one where it is absent.
+pub(super) fn list<'a>(fields: &mut Fields<'a>, key: &str, most: usize) -> Result<List<'a>, BadRequest> {
+    match fields.take(key) {
+        None => Ok(List::default()),
+        Some(item) => item.items(most).map_err(|_| expected(item.place(), &format!("a list of at most {most}"))),
+    }
+}
+
 /// Names what is left of a body, but for what loses nothing.
 pub(super) fn leftovers(mut top: Fields<'_>, dropped: &mut Dropped) {
     for name in HARMLESS {
@@ -41,12 +56,12 @@ pub(super) fn leftovers(mut top: Fields<'_>, dropped: &mut Dropped) {
     }
     for (name, neutral) in DEFAULTS {
         if let Some(value) = top.take(name)
-            && !neutral.contains(&value.to_string().as_str())
+            && !neutral.contains(&write::compact(value.json()).as_str())
         {
-            dropped.add(name);
+            dropped.note(name);
         }
     }
-    dropped.rest("", top);
+    top.drop_rest_as("", dropped);
 }
 
 /// Sampling with OpenAI's defaults. `top_k` and `min_p` are not OpenAI's, but callers send them to
@@ -74,35 +89,28 @@ pub(super) fn alternatives(top: &mut Fields<'_>, key: &str) -> Result<Option<u8>
     match top.whole(key)? {
         None => Ok(None),
         Some(count @ 0..=MAX_LOGPROBS) => Ok(u8::try_from(count).ok()),
-        Some(_) => Err(top.wants(key, &format!("a whole number from 0 to {MAX_LOGPROBS}"))),
+        Some(_) => Err(top.expected(key, &format!("a whole number from 0 to {MAX_LOGPROBS}"))),
     }
 }
 
 /// `stop`: a text or several.
 pub(super) fn stop(top: &mut Fields<'_>) -> Result<Vec<String>, BadRequest> {
-    let fault = top.wants("stop", &format!("a string or a list of at most {MAX_STOPS} strings"));
-    let texts = match top.take("stop") {
+    let fault = top.expected("stop", &format!("a string or a list of at most {MAX_STOPS} strings"));
+    let texts: Vec<Cow<'_, str>> = match top.take("stop") {
         None => Vec::new(),
-        Some(Value::String(text)) => vec![text],
-        Some(Value::Array(list)) if list.len() <= MAX_STOPS => {
-            let texts = list.into_iter().map(|item| match item {
-                Value::String(text) => Ok(text),
-                Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-                    Err(fault.clone())
-                }
-            });
-            texts.collect::<Result<_, _>>()?
+        Some(item) if item.kind() == Kind::Text => vec![item.text()?],
+        Some(item) => {
+            let list = item.items(MAX_STOPS).map_err(|_| fault.clone())?;
+            list.map(|item| item.text().map_err(|_| fault.clone())).collect::<Result<_, _>>()?
         }
-        Some(_) => return Err(fault),
     };
-    Ok(texts.into_iter().filter(|text| !text.is_empty()).collect())
+    Ok(texts.into_iter().filter(|text| !text.is_empty()).map(Cow::into_owned).collect())
 }
 
 /// The stream ends with its token counts.
 pub(super) fn include_usage(top: &mut Fields<'_>) -> Result<bool, BadRequest> {
-    let at = Place::Key(top.at(), "stream_options");
-    match top.object("stream_options")? {
-        Some(options) => Ok(Fields::new(options, &at).flag("include_usage")?.unwrap_or(false)),
+    match top.fields("stream_options", ANY)? {
+        Some(mut options) => Ok(options.flag("include_usage")?.unwrap_or(false)),
         None => Ok(false),
     }
 }
@@ -110,10 +118,9 @@ pub(super) fn include_usage(top: &mut Fields<'_>) -> Result<bool, BadRequest> {
 /// `reasoning.effort`, else `reasoning_effort`: Ollama's words and the further ones of its later
 /// versions.
 pub(super) fn think(top: &mut Fields<'_>) -> Result<Think, BadRequest> {
-    let at = Place::Key(top.at(), "reasoning");
-    let within = match top.object("reasoning")? {
+    let within = match top.fields("reasoning", ANY)? {
         // `summary` and the like: thought is always given whole.
-        Some(reasoning) => effort(&mut Fields::new(reasoning, &at), "effort")?,
+        Some(mut reasoning) => effort(&mut reasoning, "effort")?,
         None => Think::Unset,
     };
     let beside = effort(top, "reasoning_effort")?;
@@ -124,14 +131,14 @@ fn effort(fields: &mut Fields<'_>, key: &str) -> Result<Think, BadRequest> {
     let Some(word) = fields.text(key)? else {
         return Ok(Think::Unset);
     };
-    Ok(match word.as_str() {
+    Ok(match word.as_ref() {
         "" => Think::Unset,
         "none" => Think::Off,
         "minimal" | "low" => Think::Effort(Effort::Low),
         "medium" => Think::Effort(Effort::Medium),
         "high" => Think::Effort(Effort::High),
         "xhigh" | "ultra" | "max" => Think::Effort(Effort::Max),
-        _ => return Err(fields.wants(key, "none, minimal, low, medium, high, xhigh, ultra or max")),
+        _ => return Err(fields.expected(key, "none, minimal, low, medium, high, xhigh, ultra or max")),
     })
 }
 
@@ -148,14 +155,14 @@ pub(super) fn format_type(format: &mut Fields<'_>) -> Result<FormatType, BadRequ
         "text" => Ok(FormatType::Text),
         "json_object" => Ok(FormatType::Json),
         "json_schema" => Ok(FormatType::Schema),
-        _ => Err(format.wants("type", "text, json_object or json_schema")),
+        _ => Err(format.expected("type", "text, json_object or json_schema")),
     }
 }
 
 /// `name` and `schema`; without a schema any JSON object will do. `strict` needs no word: a schema
 /// always binds.
 pub(super) fn schema(mut format: Fields<'_>) -> Result<Format, BadRequest> {
-    let name = format.text("name")?;
+    let name = format.text("name")?.map(Cow::into_owned);
     Ok(match format.object("schema")? {
         Some(schema) => Format::Schema { name, schema: Value::Object(schema) },
         None => Format::Json,
@@ -166,18 +173,16 @@ pub(super) fn schema(mut format: Fields<'_>) -> Result<Format, BadRequest> {
 pub(super) fn tools(
     top: &mut Fields<'_>,
     dropped: &mut Dropped,
-    each: impl Fn(Value, &Place<'_>, &mut Dropped) -> Result<Tool, BadRequest>,
+    each: impl Fn(Item<'_>, &mut Dropped) -> Result<Tool, BadRequest>,
 ) -> Result<Vec<Tool>, BadRequest> {
-    let at = Place::Key(top.at(), "tools");
-    let list = top.list("tools", MAX_TOOLS)?.unwrap_or_default();
-    list.into_iter().enumerate().map(|(index, tool)| each(tool, &Place::Index(&at, index), dropped)).collect()
+    list(top, "tools", MAX_TOOLS)?.map(|tool| each(tool, dropped)).collect()
 }
 
 /// Only functions are taken: what a provider runs itself has nobody to run it here.
 pub(super) fn function_type(tool: &mut Fields<'_>) -> Result<(), BadRequest> {
     match tool.text("type")?.as_deref() {
         None | Some("" | "function") => Ok(()),
-        Some(_) => Err(tool.wants("type", "\"function\"; no provider's own tools are run for a caller")),
+        Some(_) => Err(tool.expected("type", "\"function\"; no provider's own tools are run for a caller")),
     }
 }
 
@@ -186,36 +191,36 @@ pub(super) fn function(mut function: Fields<'_>, dropped: &mut Dropped) -> Resul
     let parameters = function.object("parameters")?.map(Value::Object);
     // No backend binds arguments to their schema.
     if function.flag("strict")?.unwrap_or(false) {
-        dropped.add("tools.strict");
+        dropped.note("tools.strict");
     }
     let tool = Tool {
-        name: function.name("name")?,
-        description: function.text("description")?.filter(|text| !text.is_empty()),
+        name: name(&mut function, "name")?,
+        description: function.some_text("description")?,
         parameters: parameters.unwrap_or_else(|| json!({ "type": "object", "properties": {} })),
     };
-    dropped.rest("tools.", function);
+    function.drop_rest_as("tools.", dropped);
     Ok(tool)
 }
 
 /// `tool_choice`: a word, `{function: {name}}` (chat) or `{name}` (responses).
 pub(super) fn tool_choice(top: &mut Fields<'_>, tools: &[Tool]) -> Result<ToolChoice, BadRequest> {
-    let fault = top.wants("tool_choice", "auto, none, required, or one of the functions in `tools`");
-    let choice = match top.take("tool_choice") {
-        None => return Ok(ToolChoice::Auto),
-        Some(Value::String(word)) => match word.as_str() {
+    let fault = top.expected("tool_choice", "auto, none, required, or one of the functions in `tools`");
+    let Some(item) = top.take("tool_choice") else { return Ok(ToolChoice::Auto) };
+    let choice = match item.free()? {
+        Value::String(word) => match word.as_str() {
             "auto" => ToolChoice::Auto,
             "none" => ToolChoice::None,
             "required" => ToolChoice::Required,
             _ => return Err(fault),
         },
-        Some(Value::Object(choice)) => {
+        Value::Object(choice) => {
             let name = choice.get("function").and_then(|function| function.get("name")).or_else(|| choice.get("name"));
             match (choice.get("type").and_then(Value::as_str), name) {
                 (Some("function"), Some(Value::String(name))) => ToolChoice::Named(name.clone()),
                 _ => return Err(fault),
             }
         }
-        Some(_) => return Err(fault),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => return Err(fault),
     };
     let possible = match &choice {
         ToolChoice::Auto | ToolChoice::None => true,
@@ -226,21 +231,52 @@ pub(super) fn tool_choice(top: &mut Fields<'_>, tools: &[Tool]) -> Result<ToolCh
 }
 
 /// A call's arguments: an object written in a text; an empty text has none.
-pub(super) fn arguments(function: &mut Fields<'_>, budget: &mut Budget) -> Result<Map<String, Value>, BadRequest> {
-    let text = function.text("arguments")?.unwrap_or_default();
+pub(super) fn arguments(function: &mut Fields<'_>) -> Result<Map<String, Value>, BadRequest> {
+    let Some(item) = function.take("arguments") else { return Ok(Map::new()) };
+    let text = item.text()?;
     match text.trim() {
         "" | "null" => Ok(Map::new()),
-        text => budget.object(text.as_bytes(), &Place::Key(function.at(), "arguments")),
+        text => {
+            item.spend(text.len())?;
+            serde_json::from_str(text).map_err(|error| match error.is_data() {
+                // It would repeat the value.
+                true => item.fault("not a JSON object"),
+                false => item.fault(&format!("not a JSON object: {error}")),
+            })
+        }
     }
 }
 
-/// A picture in a `data:` URL.
-pub(super) fn picture(url: &str, at: &Place<'_>, budget: &mut Budget) -> Result<Part, BadRequest> {
-    match budget.images.checked_sub(1) {
-        Some(left) => budget.images = left,
-        None => return Err(at.wants(&format!("at most {} pictures in one request", super::MAX_IMAGES))),
+/// How many pictures one request may still have.
+#[derive(Debug)]
+pub(super) struct Pictures(usize);
+
+impl Pictures {
+    pub(super) fn new() -> Self {
+        Self(MAX_IMAGES)
     }
-    image::read_url(url, &at.to_string()).map(Part::Image)
+
+    /// A picture in a `data:` URL.
+    pub(super) fn read(&mut self, url: &str, place: &str) -> Result<Part, BadRequest> {
+        match self.0.checked_sub(1) {
+            Some(left) => self.0 = left,
+            None => return Err(expected(place, &format!("at most {MAX_IMAGES} pictures in one request"))),
+        }
+        image::read_url(url, place).map(Part::Image)
+    }
+}
+
+/// Content: a text, or a list whose parts `each` reads; those that say nothing are left out.
+pub(super) fn content<'a>(
+    item: &Item<'a>,
+    mut each: impl FnMut(Item<'a>) -> Result<Option<Part>, BadRequest>,
+) -> Result<Vec<Part>, BadRequest> {
+    if item.kind() == Kind::Text {
+        return Ok(text_parts(item.text()?.into_owned()));
+    }
+    let what = format!("a string or a list of at most {MAX_PARTS} parts");
+    let list = item.items(MAX_PARTS).map_err(|_| expected(item.place(), &what))?;
+    list.filter_map(|part| each(part).transpose()).collect()
 }
 
 /// A text as parts: none for an empty one.

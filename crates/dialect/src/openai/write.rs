@@ -34,6 +34,21 @@ pub(super) fn member<T: Serialize + ?Sized>(name: &str, value: &T, out: &mut Vec
     json(value, out);
 }
 
+/// JSON without the blanks and line ends between its values, as it must be in a line of a stream.
+pub(super) fn compact(json: &str) -> String {
+    let (mut inside, mut escaped) = (false, false);
+    let kept = |c: &char| {
+        if !inside {
+            inside = *c == '"';
+            return !c.is_ascii_whitespace();
+        }
+        inside = escaped || *c != '"';
+        escaped = !escaped && *c == '\\';
+        true
+    };
+    json.chars().filter(kept).collect()
+}
+
 /// Appends what is known only at the end, as a comment; nothing where there is nothing to say.
 pub(super) fn comment(trailer: &Map<String, Value>, out: &mut Vec<u8>) {
     if !trailer.is_empty() {
