@@ -2,8 +2,8 @@
 //!
 //! Values stay slices of the body until their type is asked for: nothing is built of what is not
 //! wanted, and a picture of megabytes is not copied before it is checked. Invariants: `null` is an
-//! absent member; trees are built of at most [`MAX_FREE`] bytes of one body together; a fault never
-//! shows a value. Absent: what the members mean.
+//! absent member; trees are built of at most [`MAX_FREE`] bytes and at most [`MAX_OBJECTS`] objects are
+//! read of one body; a fault never shows a value. Absent: what the members mean.
 
 mod dropped;
 mod json;
@@ -30,6 +30,11 @@ pub const MAX_FREE: usize = 4 * 1024 * 1024;
 
 /// Members of one object, count: the largest that a dialect knows has under 40.
 pub const MAX_MEMBERS: usize = 256;
+
+/// Objects that are read member by member in one request, count: messages, parts, calls, tools. The
+/// dialects bound each list, but a list in every item of a list would be millions; so many take some
+/// 20 MiB as a request, and no context has a third of them.
+pub const MAX_OBJECTS: usize = 65_536;
 
 /// Bytes of a key or reason that a fault shows: a caller's own words, as many as one reads.
 const MAX_SHOWN: usize = 160;
@@ -77,8 +82,29 @@ impl Kind {
     }
 }
 
-/// Bytes of free JSON that one request may still have.
-type Left = Rc<Cell<usize>>;
+/// What one request may still have.
+#[derive(Debug)]
+struct Budget {
+    /// Free JSON, bytes.
+    free: Cell<usize>,
+    /// Objects, count.
+    objects: Cell<usize>,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { free: Cell::new(MAX_FREE), objects: Cell::new(MAX_OBJECTS) }
+    }
+}
+
+/// Takes so much of what is left; false where it is more.
+fn spend(left: &Cell<usize>, size: usize) -> bool {
+    let rest = left.get().checked_sub(size);
+    rest.inspect(|rest| left.set(*rest)).is_some()
+}
+
+/// Shared by all that is read of one body.
+type Left = Rc<Budget>;
 
 /// One object, and where it stands in the body.
 #[derive(Debug)]
@@ -95,7 +121,7 @@ impl<'a> Fields<'a> {
         let text = std::str::from_utf8(body).map_err(|error| {
             BadRequest(format!("the body is not JSON: it is not UTF-8 at byte {}", error.valid_up_to()))
         })?;
-        let left = Rc::new(Cell::new(MAX_FREE));
+        let left = Left::default();
         match serde_json::from_str(text) {
             Ok(Members(members)) => Self { place: String::new(), members, left }.checked(known),
             Err(error) => Err(match serde_json::from_str::<&RawValue>(text) {
@@ -284,6 +310,9 @@ impl<'a> Item<'a> {
 
     /// An object that is read member by member; `known` as for the body.
     pub(crate) fn fields(self, known: &[&str]) -> Result<Fields<'a>, BadRequest> {
+        if !spend(&self.left.objects, 1) {
+            return Err(self.fault(&format!("more than {MAX_OBJECTS} messages, parts, calls and tools in one request")));
+        }
         match serde_json::from_str(self.raw.get()) {
             Ok(Members(members)) => Fields { place: self.place, members, left: self.left }.checked(known),
             Err(error) => Err(self.no_object(&error)),
@@ -327,17 +356,11 @@ impl<'a> Item<'a> {
 
     /// Takes so many bytes of what the request may have of free JSON.
     pub(crate) fn spend(&self, size: usize) -> Result<(), BadRequest> {
-        match self.left.get().checked_sub(size) {
-            Some(left) => {
-                self.left.set(left);
-                Ok(())
-            }
-            None => {
-                let what =
-                    format!("{size} bytes of JSON; schemas, arguments and the like are at most {MAX_FREE} together");
-                Err(self.fault(&what))
-            }
+        if spend(&self.left.free, size) {
+            return Ok(());
         }
+        let what = format!("{size} bytes of JSON; schemas, arguments and the like are at most {MAX_FREE} together");
+        Err(self.fault(&what))
     }
 }
 

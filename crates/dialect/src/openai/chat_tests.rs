@@ -324,6 +324,18 @@ fn more_than_the_limits_is_refused() {
 }
 
 #[test]
+fn small_parts_and_calls_in_many_messages_are_bounded_together() {
+    let part = json!({ "type": "text", "text": "a" });
+    let parts = json!({ "role": "user", "content": vec![part; 1_000] });
+    let calls = json!({ "role": "assistant", "tool_calls": vec![function("f"); 1_000] });
+    for message in [parts, calls] {
+        assert!(with(json!({ "messages": vec![message.clone(); 30] })).is_ok());
+        let error = with(json!({ "messages": vec![message; 70] })).unwrap_err().to_string();
+        assert!(error.starts_with("messages[") && error.contains("more than 65536"), "{error}");
+    }
+}
+
+#[test]
 fn arguments_of_all_calls_together_are_bounded_and_a_fault_repeats_nothing_of_them() {
     let fault = |arguments: &[String]| {
         let call = |arguments: &String| json!({ "function": { "name": "f", "arguments": arguments } });
