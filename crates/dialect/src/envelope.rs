@@ -5,6 +5,8 @@
 //! that carry a decision may stand once, in their one spelling. Values below the top level are
 //! checked for being JSON (without recursion) and otherwise left alone.
 
+mod web;
+
 use std::borrow::Cow;
 use std::fmt;
 
@@ -71,7 +73,7 @@ pub fn read(body: &[u8]) -> Result<Envelope, BadBody> {
 pub fn rewrite(body: &[u8], model: Option<&str>, stream: Option<bool>) -> Result<Vec<u8>, BadBody> {
     let mut members: Vec<(Cow<'_, str>, &str)> = Vec::new();
     walk(body, |key, value| {
-        if folds_to(&key, "tools") && asks_the_web(value) {
+        if folds_to(&key, "tools") && web::asks_the_web(value) {
             return Err(BadBody(
                 "a tool of type `web_search` would make Ollama send the question to ollama.com; leave it out, or \
                  offer a function of your own"
@@ -130,15 +132,6 @@ fn text_of(key: &str, value: &RawValue) -> Result<Option<String>, BadBody> {
 
 fn flag_of(value: &RawValue) -> Result<Option<bool>, BadBody> {
     serde_json::from_str(value.get()).map_err(|_| BadBody("`stream` must be true or false".to_owned()))
-}
-
-/// Whether a list of tools has one that Ollama runs itself, through ollama.com: on `/v1/responses` and
-/// `/v1/messages` those whose type begins with `web_search`. A caller's own function may be called so.
-fn asks_the_web(tools: &RawValue) -> bool {
-    let is_search = |kind: &str| kind.to_ascii_lowercase().starts_with("web_search");
-    let tools: Vec<serde_json::Value> = serde_json::from_str(tools.get()).unwrap_or_default();
-    let members = tools.iter().filter_map(serde_json::Value::as_object).flatten();
-    members.into_iter().any(|(key, value)| folds_to(key, "type") && value.as_str().is_some_and(is_search))
 }
 
 /// Calls `each` with every top-level member in order, after the checks that `read` promises.

@@ -18,6 +18,22 @@ fn a_tool_that_ollama_runs_at_ollama_com_is_refused_and_a_function_of_that_name_
             assert!(rewrite(body.as_bytes(), Some("m"), None).is_err(), "{body}");
         }
     }
+    let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+    // Ollama's reader takes all of these.
+    for members in [
+        r#""type":"web_search","x":"\ud800""#.to_owned(),
+        r#""type":"web_search","x":1e999"#.to_owned(),
+        format!(r#""type":"web_search","x":{deep}"#),
+        r#""type":"web_search","type":null"#.to_owned(),
+        r#""\ud800":1,"type":"web_search""#.to_owned(),
+    ] {
+        let body = format!(r#"{{"model":"m","tools":[{{{members}}}]}}"#);
+        assert!(rewrite(body.as_bytes(), Some("m"), None).is_err(), "{body}");
+    }
+    for tools in ["null", "[]", r#"[{"x":"\ud800"}]"#, "[1,null]"] {
+        let body = format!(r#"{{"model":"m","tools":{tools}}}"#);
+        assert!(rewrite(body.as_bytes(), Some("m"), None).is_ok(), "{body}");
+    }
     let own = r#"{"model":"m","tools":[{"type":"function","function":{"name":"web_search"}}]}"#;
     assert!(rewrite(own.as_bytes(), Some("m"), None).is_ok());
 }

@@ -4,7 +4,7 @@
 //! `anthropic/anthropic.go`), so that clients take the paths they already have.
 
 use causeway_wire::Code;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::route::{Dialect, Shape};
 use crate::tail::Tail;
@@ -15,6 +15,16 @@ use crate::tail::Tail;
 #[must_use]
 pub fn body(dialect: Dialect, code: Code, message: &str) -> Vec<u8> {
     format!("{{{}}}", members(dialect, code, message)).into_bytes()
+}
+
+/// The same for a single answer that broke off after its headers were committed, with the members of
+/// `x_causeway` where they say something.
+pub(crate) fn body_with(dialect: Dialect, code: Code, message: &str, trailer: Map<String, Value>) -> Vec<u8> {
+    let members = members(dialect, code, message);
+    if trailer.is_empty() {
+        return format!("{{{members}}}").into_bytes();
+    }
+    format!(r#"{{{members},"x_causeway":{}}}"#, Value::from(trailer)).into_bytes()
 }
 
 /// The members of the error object, without its braces.

@@ -168,9 +168,12 @@ impl Encode for Encoder {
 }
 
 /// A single answer: one JSON object, with `trailer` as its `x_causeway` where that says something.
-/// One that has not ended has a `stop_reason` of null. `_now`: nothing here is dated.
+/// One that has not ended has a `stop_reason` of null; one that broke off is the error's object. `_now`: nothing here is dated.
 #[must_use]
 pub fn whole(answer: &Answer, stamp: &Stamp, _now: u64, trailer: Map<String, Value>) -> Vec<u8> {
+    if let Some((code, message)) = &answer.failed {
+        return error::body_with(Dialect::Anthropic, *code, message, trailer);
+    }
     let mut content = Vec::new();
     if !answer.thinking.is_empty() {
         content.push(Block::thinking(&answer.thinking));

@@ -67,13 +67,16 @@ impl<'de> Visitor<'de> for MembersVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut members: Self::Value = Vec::new();
+        let mut count = 0;
         while let Some((key, value)) = map.next_entry::<String, &'de RawValue>()? {
-            if let Some((_, earlier)) = members.iter_mut().find(|(earlier, _)| *earlier == key) {
-                *earlier = value;
-            } else if members.len() < MAX_MEMBERS {
-                members.push((key, value));
-            } else {
+            // Repeated ones too: each costs a look at all.
+            count += 1;
+            if count > MAX_MEMBERS {
                 return Err(A::Error::custom(format_args!("more than {MAX_MEMBERS} keys")));
+            }
+            match members.iter_mut().find(|(earlier, _)| *earlier == key) {
+                Some((_, earlier)) => *earlier = value,
+                None => members.push((key, value)),
             }
         }
         Ok(members)

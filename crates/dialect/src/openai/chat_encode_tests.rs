@@ -242,6 +242,8 @@ proptest! {
     fn a_stream_and_a_single_answer_say_the_same(events in events()) {
         let mut answer = Answer::default();
         events.iter().cloned().for_each(|event| answer.take(event));
+        // A single answer that broke off is an error alone: compared is what came before.
+        answer.failed = None;
         let one: Value = serde_json::from_slice(&whole(&answer, &stamp(), NOW, Map::new())).unwrap();
         let (chunks, _) = chunks(&encode(events));
         let joined = |key: &str| {
@@ -258,5 +260,21 @@ proptest! {
             .cloned()
             .collect();
         prop_assert_eq!(Value::from(calls), message.get("tool_calls").cloned().unwrap_or_else(|| json!([])));
+    }
+}
+
+#[test]
+fn a_single_answer_that_broke_off_is_an_error_and_no_answer() {
+    let mut answer = Answer::default();
+    for event in [text("He"), failed()] {
+        answer.take(event);
+    }
+    for written in
+        [whole(&answer, &stamp(), NOW, trailer()), crate::openai::completions::whole(&answer, &stamp(), NOW, trailer())]
+    {
+        let told: Value = serde_json::from_slice(&written).unwrap();
+        assert_eq!(told["error"]["code"], "upstream_incomplete");
+        assert_eq!(told["x_causeway"]["served_by"], "local");
+        assert_eq!(told.get("choices"), None);
     }
 }

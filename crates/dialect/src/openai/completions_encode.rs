@@ -7,7 +7,9 @@ use serde_json::{Map, Value};
 
 use super::{logprobs, write};
 use crate::encode::{Answer, Encode, Stamp};
+use crate::error;
 use crate::event::{Event, Finish};
+use crate::route::Dialect;
 
 /// Writes one stream.
 #[derive(Debug)]
@@ -93,9 +95,12 @@ fn choice(text: &str, reason: Option<&str>, entries: &[Value], offset: &mut usiz
     logprobs::completion(entries, offset, out);
 }
 
-/// A single answer. `now` is of no use: this dialect only says when the answer began.
+/// A single answer; one that broke off is the error's object. `now` is of no use: this dialect only says when the answer began.
 #[must_use]
 pub fn whole(answer: &Answer, stamp: &Stamp, _now: u64, trailer: Map<String, Value>) -> Vec<u8> {
+    if let Some((code, message)) = &answer.failed {
+        return error::body_with(Dialect::OpenAi, *code, message, trailer);
+    }
     let mut out = Vec::with_capacity(answer.size() + 512);
     write::stamp("cmpl", "text_completion", stamp, &mut out);
     out.extend_from_slice(b",\"choices\":[");
