@@ -16,7 +16,7 @@ impl AnswerTime {
     pub fn record(&mut self, sample: Duration) {
         self.average = Some(match self.average {
             None => sample,
-            Some(average) => average.mul_f64(1.0 - NEWEST_WEIGHT) + sample.mul_f64(NEWEST_WEIGHT),
+            Some(average) => average.mul_f64(1.0 - NEWEST_WEIGHT).saturating_add(sample.mul_f64(NEWEST_WEIGHT)),
         });
     }
 

@@ -130,7 +130,9 @@ impl Loader {
         let Some(model) = models.get_mut(index) else { return };
         match how {
             Loaded::Ready(took) => {
-                model.learnt.loaded(took.unwrap_or_else(|| now.saturating_duration_since(since)));
+                // What Ollama says of it counts only where it fits the wall time.
+                let wall = now.saturating_duration_since(since);
+                model.learnt.loaded(took.filter(|took| *took <= wall).unwrap_or(wall));
                 model.residency = Residency::Resident;
                 model.loaded_at = Some(now);
                 model.last_used = Some(now);

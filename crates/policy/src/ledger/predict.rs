@@ -265,12 +265,16 @@ impl Learnt {
             return;
         }
         let count = seen.measured.prompt_eval_count.filter(|count| self.plausible_prompt(seen, *count));
-        let fresh = seen.uncached || seen.measured.cached.is_some();
+        // More of it cached than there is: a count that says nothing.
+        let cached = seen.measured.cached.filter(|cached| count.is_some_and(|count| *cached <= count));
+        let fresh = seen.uncached || cached.is_some();
         if let Some(count) = count.filter(|_| fresh && seen.need.prompt_bytes > 0) {
             self.tokens.record(count as f64, seen.need.prompt_bytes as f64);
         }
-        let worked = match (count, seen.measured.cached) {
-            (Some(count), Some(cached)) => count.saturating_sub(cached) as f64,
+        let worked = match (count, cached) {
+            // Nothing was worked on.
+            (Some(count), Some(cached)) if cached == count => return,
+            (Some(count), Some(cached)) => (count - cached) as f64,
             (Some(count), None) if seen.uncached => count as f64,
             (None, _) if seen.uncached => self.prompt_tokens(seen.need.prompt_bytes),
             (Some(_) | None, _) => return,
@@ -290,10 +294,11 @@ impl Learnt {
         let level = (seen.concurrency.round() as usize).clamp(1, LEVELS) - 1;
         let Some(ratio) = self.decode.get_mut(level) else { return };
         match believed {
-            Some(times) => ratio.record(times.decode, length as f64),
+            // Of an answer that runs twice the durations know the second half alone.
+            Some(times) if !seen.need.runs_twice => ratio.record(times.decode, length as f64),
             // The tail holds every token but the first.
-            None if length > 1 => ratio.record(millis(seen.tail), (length - 1) as f64),
-            None => {}
+            _ if length > 1 => ratio.record(millis(seen.tail), (length - 1) as f64),
+            Some(_) | None => {}
         }
     }
 }

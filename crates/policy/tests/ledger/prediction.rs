@@ -130,13 +130,20 @@ fn durations_and_counts_that_cannot_be_true_are_replaced_by_the_own_clock() {
         ("a huge load", Measured { load_duration: Some(Duration::MAX), ..honest() }),
         ("a huge count", Measured { eval_count: Some(u64::MAX), prompt_eval_count: Some(u64::MAX), ..honest() }),
         ("no tokens", Measured { eval_count: Some(0), prompt_eval_count: Some(0), ..honest() }),
-        ("more cached than there is", Measured { eval_duration: None, cached: Some(0), ..honest() }),
+        ("no duration of the answer", Measured { eval_duration: None, cached: Some(0), ..honest() }),
+        ("more cached than there is", Measured { cached: Some(u64::MAX), ..honest() }),
     ];
     for (lie, measured) in lies {
         let wait = told(measured);
         let off = wait.abs_diff(ANSWER + PREFILL);
         assert!(off <= ms(60), "{lie}: {wait:?}");
     }
+}
+
+#[test]
+fn a_prompt_that_was_cached_whole_does_not_make_a_token_slow() {
+    let slow = told(Measured { cached: honest().prompt_eval_count, ..honest() });
+    assert!(slow <= ANSWER + PREFILL + ms(60), "{slow:?}");
 }
 
 #[test]
