@@ -239,9 +239,8 @@ impl Ledger {
     /// When [`Ledger::handle_timeout`] is next due; `None` while nothing waits for time.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let now = self.now?;
-        let models = self.models.iter().filter_map(|model| model.next(now));
-        models.chain(self.loader.next(now, &self.models)).min()
+        let models = self.models.iter().filter_map(Model::next);
+        models.chain(self.loader.next(&self.models)).min()
     }
 
     /// The next decision or command.
@@ -291,9 +290,13 @@ impl Ledger {
             if self.loader.step(now, &mut self.models, &mut self.events) {
                 self.handle_timeout_of_others(now, index);
             }
+            if !self.models.get(index).is_some_and(|model| model.queue.iter().any(|entry| entry.ticket == ticket)) {
+                // A load that failed has resolved all that waited for it: the event says how.
+                return Verdict::Queue(Outlook::default().forecast(0.0));
+            }
             // Its load may not begin now, and no other load's end will change that soon.
             if ask.overflow && !self.loader.is_busy() {
-                self.withdraw(index, ticket);
+                self.withdraw(now, index, ticket);
                 return Verdict::Overflow(OverflowReason::ColdModel);
             }
         }
@@ -304,18 +307,23 @@ impl Ledger {
         match newcomer.map_or(waits, |newcomer| newcomer.fate) {
             Fate::Waits(outlook) => Verdict::Queue(outlook.forecast(0.0)),
             Fate::Overflows(reason) => {
-                self.withdraw(index, ticket);
+                self.withdraw(now, index, ticket);
                 Verdict::Overflow(reason)
             }
             Fate::Saturated(wait) => {
-                self.withdraw(index, ticket);
+                self.withdraw(now, index, ticket);
                 refuse(RefusalCode::Saturated, duration(wait))
             }
         }
     }
 
-    fn withdraw(&mut self, index: usize, ticket: Ticket) {
+    /// Takes a newcomer back that goes elsewhere, and with it the load that waited for it alone: its
+    /// victims serve again.
+    fn withdraw(&mut self, now: Instant, index: usize, ticket: Ticket) {
         self.models.get_mut(index).and_then(|model| model.queue.remove(ticket));
+        if self.loader.step(now, &mut self.models, &mut self.events) {
+            self.handle_timeout_of_others(now, index);
+        }
     }
 
     /// Resolves, grants and watches one model after a change, then predicts anew.

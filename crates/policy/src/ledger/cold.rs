@@ -69,6 +69,8 @@ struct Load {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Loader {
     current: Option<Load>,
+    /// When it was last looked whether something can begin.
+    stepped: Option<Instant>,
     /// For each model, a bit for every other that was seen in memory beside it.
     together: Vec<u128>,
 }
@@ -77,6 +79,7 @@ impl Loader {
     /// Begins what can begin. Whether anything changed that other models depend on.
     pub(crate) fn step(&mut self, now: Instant, models: &mut [Model], events: &mut VecDeque<Event>) -> bool {
         let mut changed = false;
+        self.stepped = Some(now);
         loop {
             match self.current {
                 Some(Load { since: Some(since), model }) => {
@@ -198,7 +201,7 @@ impl Loader {
     }
 
     /// When something of this is due without a report.
-    pub(crate) fn next(&self, now: Instant, models: &[Model]) -> Option<Instant> {
+    pub(crate) fn next(&self, models: &[Model]) -> Option<Instant> {
         if let Some(load) = self.current {
             return load.since.map(|since| since + LOAD_LIMIT);
         }
@@ -207,7 +210,8 @@ impl Loader {
         let pauses = models.iter().filter(waits).filter_map(|model| model.load_after);
         let turns = models.iter().filter_map(|model| model.loaded_at).map(|at| at + TURN);
         let uses = models.iter().filter_map(|model| model.last_used).map(|at| at + IN_USE);
-        pauses.chain(turns).chain(uses).filter(|at| *at > now).min()
+        // Since then, not since now: a report may have come before the timer.
+        pauses.chain(turns).chain(uses).filter(|at| self.stepped.is_none_or(|stepped| *at > stepped)).min()
     }
 
     /// The model whose load may begin: of those that may, the one whose request waits longest.

@@ -310,15 +310,16 @@ impl Model {
         }
     }
 
-    /// The next time at which something changes without a report.
-    pub(crate) fn next(&self, now: Instant) -> Option<Instant> {
+    /// The next time at which something changes without a report; it may have passed since this model
+    /// was last decided about, for a report may come before the timer.
+    pub(crate) fn next(&self) -> Option<Instant> {
         let resident = self.residency == Residency::Resident;
         let running = self.running.iter().flat_map(|running| {
             let late = running.deadline.filter(|_| resident || !running.overflow);
             [running.releasing, late, running.suspicious_at()]
         });
         let waiting = self.queue.iter().flat_map(|entry| {
-            let decide_by = entry.decide_by.filter(|at| *at > now);
+            let decide_by = entry.decide_by.filter(|at| *at > self.planned);
             [decide_by, entry.due]
         });
         running.chain(waiting).chain([self.watchdog.poll_timeout()]).flatten().min()

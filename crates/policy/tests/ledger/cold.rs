@@ -45,6 +45,38 @@ fn a_listing_of_a_model_that_still_loads_is_not_the_end_of_its_load() {
 }
 
 #[test]
+fn a_request_that_finds_a_preload_long_failed_is_resolved_once() {
+    let (mut world, cold) = with_cold();
+    idle_for(&mut world, 121);
+    let ask = Ask { model: cold, ..world.ask() };
+    world.queued(&ask);
+    world.events();
+    // No report, and nobody looked at the timer.
+    world.now += Duration::from_secs(601);
+    let ask = Ask { model: cold, overflow: true, ..world.ask() };
+    let (late, verdict) = world.submit(&ask);
+    let named =
+        |event: &Event| matches!(event, Event::Overflow(ticket, _) | Event::Refused(ticket, _) if *ticket == late);
+    let told = world.events().iter().filter(|event| named(event)).count();
+    assert_eq!(told + usize::from(!matches!(verdict, Verdict::Queue(_))), 1, "{verdict:?}");
+}
+
+#[test]
+fn a_newcomer_that_goes_elsewhere_leaves_no_victim_behind() {
+    let mut world = World::learnt(2);
+    let cold = world.ledger.model(world.now, "cold", settings(1)).unwrap();
+    world.admitted();
+    // Enough demand that the model in use may be pushed out, none of which can wait.
+    for _ in 0..30 {
+        let ask = Ask { model: cold, ..world.soft(60_000) };
+        let _ = world.submit(&ask);
+    }
+    let ask = world.ask();
+    let (_, verdict) = world.submit(&ask);
+    assert_eq!(verdict, Verdict::Admit, "the second slot is free");
+}
+
+#[test]
 fn nothing_is_granted_to_the_victim_and_its_streams_end_before_the_load() {
     let (mut world, cold) = with_cold();
     let running = world.admitted();

@@ -118,6 +118,18 @@ fn a_queued_request_moves_at_the_last_time_at_which_bedrock_would_still_be_in_ti
 }
 
 #[test]
+fn a_report_that_comes_before_the_timer_does_not_lose_that_last_time() {
+    let mut world = World::learnt(1);
+    let running = world.admitted();
+    let ask = world.soft(3_000);
+    let ticket = world.queued(&ask);
+    world.now += ms(2_151);
+    world.ledger.progress(world.now, running, 1);
+    assert!(world.ledger.poll_timeout().is_some_and(|due| due <= world.now), "it is due at once");
+    assert_eq!(world.pass(ms(0)), [Event::Overflow(ticket, OverflowReason::PredictedWait)]);
+}
+
+#[test]
 fn a_request_that_is_predicted_in_time_stays_until_its_deadline_and_then_moves() {
     let mut world = World::learnt(1);
     let running = world.admitted();
