@@ -226,18 +226,11 @@ pub(crate) fn network(address: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::headers::lines as headers;
 
     fn key() -> (Key, String) {
         let new = NewKey::from_random([7; ID_BYTES], [9; SECRET_BYTES]);
         (Key { id: new.id, hash: new.hash, ..Key::for_test(&[]) }, new.text)
-    }
-
-    fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
-        let mut map = HeaderMap::new();
-        for (name, value) in lines {
-            map.append(*name, value.parse().unwrap());
-        }
-        map
     }
 
     #[test]

@@ -201,17 +201,20 @@ pub fn answer_head(head: &Head) -> Option<(http::StatusCode, HeaderMap)> {
     Some((status, headers))
 }
 
+/// Header lines as tests write them.
+#[cfg(test)]
+pub(crate) fn lines(lines: &[(&'static str, &str)]) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    for (name, value) in lines {
+        map.append(*name, value.parse().unwrap());
+    }
+    map
+}
+
 #[cfg(test)]
 mod tests {
+    use super::lines as headers;
     use super::*;
-
-    fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
-        let mut map = HeaderMap::new();
-        for (name, value) in lines {
-            map.append(*name, value.parse().unwrap());
-        }
-        map
-    }
 
     #[test]
     fn a_request_without_headers_asks_for_nothing() {

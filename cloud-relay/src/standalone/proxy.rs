@@ -260,14 +260,7 @@ fn innermost(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
-        let mut map = HeaderMap::new();
-        for (name, value) in lines {
-            map.append(*name, value.parse().unwrap());
-        }
-        map
-    }
+    use crate::core::headers::lines as headers;
 
     #[test]
     fn programs_of_this_machine_are_served_and_web_pages_are_not() {

@@ -53,7 +53,7 @@ pub(crate) async fn serve(caller: Arc<Caller>, request: Request<Incoming>) -> Re
     let reply = outcome.unwrap_or_else(|(dialect, refusal)| refused(dialect, &refusal));
     let mut response = Response::new(AnswerBody::Whole(Bytes::new(), None));
     *response.status_mut() = reply.status;
-    *response.headers_mut() = reply.headers.clone();
+    *response.headers_mut() = reply.headers;
     let own_id = parts.headers.get("x-request-id").and_then(|value| value.to_str().ok());
     let stamp = Stamp { request_id: record.id(), own_id, edge: reply.edge.as_deref(), model: reply.model.as_deref() };
     headers::stamp(response.headers_mut(), stamp);
@@ -62,11 +62,11 @@ pub(crate) async fn serve(caller: Arc<Caller>, request: Request<Incoming>) -> Re
     }
     record.status = Some(reply.status.as_u16());
     if reply.edge.is_some() {
-        let served_by = reply.headers.get("x-causeway-served-by");
+        let served_by = response.headers().get("x-causeway-served-by");
         record.backend = served_by.and_then(|word| account::backend(word.as_bytes()));
-        record.edge = reply.edge.clone();
+        record.edge = reply.edge;
     }
-    record.model = reply.model.clone().or(record.model.take());
+    record.model = reply.model.or(record.model.take());
     record.outcome = reply.outcome.or(record.outcome.take());
     record.code = reply.code;
     match (reply.body, slot) {
