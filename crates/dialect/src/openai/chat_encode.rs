@@ -97,14 +97,8 @@ impl Encoder {
         out.extend_from_slice(b"},\"finish_reason\":");
         write::json(write::finish_reason(finish.reason, self.calls > 0), out);
         close(out);
-        if self.include_usage {
-            out.extend_from_slice(&self.head);
-            out.extend_from_slice(b"],\"usage\":");
-            write::usage(&finish.usage, out);
-            out.extend_from_slice(b"}\n\n");
-        }
-        write::comment(&self.trailer, out);
-        out.extend_from_slice(b"data: [DONE]\n\n");
+        let usage = self.include_usage.then_some((self.head.as_slice(), &finish.usage));
+        write::last(usage, &self.trailer, out);
         self.ended = true;
     }
 

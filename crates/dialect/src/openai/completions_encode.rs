@@ -41,14 +41,8 @@ impl Encoder {
 
     fn finish(&mut self, finish: &Finish, out: &mut Vec<u8>) {
         self.chunk("", Some(write::finish_reason(finish.reason, false)), &[], out);
-        if self.include_usage {
-            out.extend_from_slice(&self.head);
-            out.extend_from_slice(b"],\"usage\":");
-            write::usage(&finish.usage, out);
-            out.extend_from_slice(b"}\n\n");
-        }
-        write::comment(&self.trailer, out);
-        out.extend_from_slice(b"data: [DONE]\n\n");
+        let usage = self.include_usage.then_some((self.head.as_slice(), &finish.usage));
+        write::last(usage, &self.trailer, out);
         self.ended = true;
     }
 }

@@ -58,6 +58,19 @@ pub(super) fn comment(trailer: &Map<String, Value>, out: &mut Vec<u8>) {
     }
 }
 
+/// Appends what ends a stream of chunks: the chunk of its token counts, if they are wanted (with the
+/// beginning that all chunks share), what is known only now, and the marker.
+pub(super) fn last(usage_of: Option<(&[u8], &Usage)>, trailer: &Map<String, Value>, out: &mut Vec<u8>) {
+    if let Some((head, counts)) = usage_of {
+        out.extend_from_slice(head);
+        out.extend_from_slice(b"],\"usage\":");
+        usage(counts, out);
+        out.extend_from_slice(b"}\n\n");
+    }
+    comment(trailer, out);
+    out.extend_from_slice(b"data: [DONE]\n\n");
+}
+
 /// Why a chat or completion ended. As with Ollama an answer with calls ends in `tool_calls`, also
 /// one that met its limit after them; without a call nobody is sent looking for one. `load` and
 /// `unload` are no words of this dialect.
