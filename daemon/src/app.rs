@@ -1,6 +1,7 @@
 //! The composition root: builds everything, owns every task, ends the process.
 //!
-//! Invariants: no other file spawns a task, but for `cli.rs`, which runs this as one. A request's panic resets its stream and is counted;
+//! Invariants: no other file spawns a task, but for `cli.rs`, which runs this as one, and
+//! `admission/chores.rs`, whose tasks end with it. A request's panic resets its stream and is counted;
 //! any other task's end ends the process with an error. Shutdown: refuse new requests, say so,
 //! finish what runs within the grace time, let the link deliver, close. A second signal forces.
 
@@ -12,13 +13,15 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, anyhow};
 use arc_swap::ArcSwap;
+use causeway_policy::ModelSettings;
 use causeway_transport::{EdgeLink, EdgeLinkConfig, Incoming};
-use causeway_wire::{Code, EdgeConfig, Failure, InstanceId};
+use causeway_wire::{Code, EdgeConfig, Failure, InstanceId, ModelInfo};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
+use crate::admission::{Chore, chores};
 use crate::catalog::{self, Catalog};
 use crate::config::Config;
 use crate::identity::{self, Identity};
@@ -83,6 +86,7 @@ pub(crate) async fn run(config: Config, identity: Identity, options: Options) ->
 struct Tasks {
     link: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
     incoming: mpsc::Receiver<Incoming>,
+    chores: mpsc::Receiver<Chore>,
 }
 
 struct App {
@@ -116,7 +120,8 @@ impl App {
         let catalog = Catalog::default();
         let observer = Observer::new(Metrics::new()?);
         let ollama = Ollama::new(&config.ollama.url)?;
-        let work = Arc::new(Work::new(ollama, config.ollama.clone(), catalog.clone(), observer));
+        let settings = (config.ollama.clone(), config.admission.clone());
+        let (work, chores) = Work::new(ollama, settings, catalog.clone(), observer);
         let watched = link.clone();
         let view = Arc::new(View {
             work: Arc::clone(&work),
@@ -130,7 +135,7 @@ impl App {
         let (core, requests) = (JoinSet::new(), JoinSet::new());
         let (_nobody, closed) = mpsc::channel(1);
         let app = Self { config, link, tls, work, view, catalog, incoming: closed, unfit: None, core, requests };
-        Ok((app, Tasks { link: Box::pin(driver), incoming }))
+        Ok((app, Tasks { link: Box::pin(driver), incoming, chores }))
     }
 
     /// Spawns every task that lives as long as the process.
@@ -147,16 +152,17 @@ impl App {
                 tracing::error!(%error, "the status port failed");
             }
         });
-        let (announcer, reporter) = (self.link.clone(), self.link.clone());
+        self.spawn("admission", chores::run(Arc::clone(&self.work), tasks.chores));
+        let listener = CatalogListener { link: self.link.clone(), work: Arc::clone(&self.work) };
         let poll = catalog::poll(
             self.work.ollama.clone(),
             self.config.ollama.clone(),
             self.config.route.ceiling(),
             self.catalog.clone(),
-            move |models| announcer.set_catalog(models),
+            listener,
         );
         self.spawn("catalog", poll);
-        self.spawn("load", report_load(Arc::clone(&self.work), reporter));
+        self.spawn("load", report_load(Arc::clone(&self.work), self.link.clone()));
         if let Some(path) = ready_file {
             ready::write(&path, &ReadyFile::new(address))?;
         }
@@ -341,11 +347,32 @@ async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
     })
 }
 
+/// Who wants to know what Ollama has: the link and the ledger.
+struct CatalogListener {
+    link: EdgeLink,
+    work: Arc<Work>,
+}
+
+impl catalog::Listener for CatalogListener {
+    fn changed(&mut self, models: Vec<ModelInfo>) {
+        self.link.set_catalog(models);
+    }
+
+    fn resident(&mut self, asked: std::time::Instant, rows: &[catalog::Row<'_>]) {
+        let settings = &self.work.settings;
+        let rows = rows.iter().map(|(name, local, context)| {
+            let settings = ModelSettings { parallel: settings.slots(name), forced_one: local.is_forced_to_one() };
+            (*name, settings, *context)
+        });
+        self.work.admission.resident(crate::now(), asked, rows);
+    }
+}
+
 /// Tells the link of the load whenever it changed.
 async fn report_load(work: Arc<Work>, link: EdgeLink) {
     loop {
-        work.load_changed.notified().await;
-        link.set_load(work.load());
+        work.admission.load_changed.notified().await;
+        link.set_load(work.admission.load(crate::now()));
         tokio::time::sleep(LOAD_GATHER).await;
     }
 }

@@ -5,11 +5,11 @@
 //! failures and by readiness); one read at a time, whoever wants it. Absent: whether a request may
 //! run (`gate.rs`, `request.rs`).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use causeway_dialect::model::ModelName;
 use causeway_dialect::route::Upstream;
@@ -38,7 +38,7 @@ pub(crate) struct Known {
     /// Models that may be announced.
     pub(crate) models: Vec<ModelInfo>,
     /// Every model that runs on this machine, announced or not, by its reduced name.
-    pub(crate) local: HashSet<String>,
+    pub(crate) local: HashMap<String, Local>,
     /// Names whose manifest forwards to another machine.
     pub(crate) remote: HashSet<String>,
     /// Ollama's version.
@@ -48,6 +48,48 @@ pub(crate) struct Known {
     /// When Ollama last answered.
     pub(crate) answered: Option<SystemTime>,
 }
+
+/// What Ollama says of a model.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Local {
+    family: String,
+    /// Ollama's words for what it can do; empty where this Ollama does not list them.
+    capabilities: Vec<String>,
+}
+
+/// Families that Ollama serves one request at a time whatever its setting (`server/sched.go`).
+const ONE_AT_A_TIME: [&str; 11] = [
+    "mllama",
+    "qwen3vl",
+    "qwen3vlmoe",
+    "qwen35",
+    "qwen35moe",
+    "qwen3next",
+    "lfm2",
+    "lfm2moe",
+    "nemotron_h",
+    "nemotron_h_moe",
+    "nemotron_h_omni",
+];
+
+impl Local {
+    /// Ollama serves it one request at a time, as it does all that only make vectors.
+    pub(crate) fn is_forced_to_one(&self) -> bool {
+        ONE_AT_A_TIME.contains(&self.family.as_str()) || self.can("completion") == Some(false)
+    }
+
+    /// Whether it thinks; none where Ollama does not say.
+    pub(crate) fn thinks(&self) -> Option<bool> {
+        self.can("thinking")
+    }
+
+    fn can(&self, what: &str) -> Option<bool> {
+        (!self.capabilities.is_empty()).then(|| self.capabilities.iter().any(|known| known == what))
+    }
+}
+
+/// A model in Ollama's memory: its reduced name, what is known of it, its context length in tokens.
+pub(crate) type Row<'a> = (&'a str, &'a Local, Option<u32>);
 
 /// The shared record.
 #[derive(Clone, Debug, Default)]
@@ -86,6 +128,11 @@ impl Catalog {
         newer.map_or_else(|_| self.known(), |read| Arc::clone(&read.known))
     }
 
+    /// Has the next read begin now, without waiting for it.
+    pub(crate) fn look_again(&self) {
+        self.0.wanted.notify_one();
+    }
+
     fn begin(&self) -> u64 {
         // Who has asked until now gets this read: one more would bring nothing.
         let _asked = pin!(self.0.wanted.notified()).enable();
@@ -119,6 +166,20 @@ struct Tag {
 #[derive(Deserialize, Default)]
 struct Details {
     context_length: Option<u64>,
+    #[serde(default)]
+    family: String,
+}
+
+#[derive(Deserialize)]
+struct Ps {
+    #[serde(default)]
+    models: Vec<InMemory>,
+}
+
+#[derive(Deserialize)]
+struct InMemory {
+    name: String,
+    context_length: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -126,23 +187,35 @@ struct Version {
     version: String,
 }
 
-/// Asks Ollama for ever; `changed` gets every catalog that differs from the one before.
+/// What goes out of the poll.
+pub(crate) trait Listener: Send {
+    /// A catalog that differs from the one before.
+    fn changed(&mut self, models: Vec<ModelInfo>);
+    /// What is in memory, as asked at this time.
+    fn resident(&mut self, asked: Instant, rows: &[Row<'_>]);
+}
+
+/// Asks Ollama for ever.
 pub(crate) async fn poll(
     ollama: Ollama,
     settings: Settings,
     ceiling: Vec<Backend>,
     catalog: Catalog,
-    changed: impl Fn(Vec<ModelInfo>) + Send,
+    mut listener: impl Listener,
 ) {
     let mut announced: Option<Vec<ModelInfo>> = None;
     loop {
         let (before, number) = (catalog.known(), catalog.begin());
-        let after = look(&ollama, &settings, &ceiling, &before).await;
+        let asked = crate::now();
+        let (after, ps) = look(&ollama, &settings, &ceiling, &before).await;
         report(&before, &after);
         let answered = after.error.is_none();
         if answered && announced.as_ref() != Some(&after.models) {
-            changed(after.models.clone());
+            listener.changed(after.models.clone());
             announced = Some(after.models.clone());
+        }
+        if let Some(ps) = ps.filter(|_| answered) {
+            listener.resident(asked, &rows(&after, &ps));
         }
         catalog.set(number, after);
         let pause = if answered { POLL_EVERY } else { RETRY_EVERY };
@@ -151,8 +224,19 @@ pub(crate) async fn poll(
     }
 }
 
+fn rows<'a>(known: &'a Known, ps: &Ps) -> Vec<Row<'a>> {
+    let row = |model: &InMemory| {
+        let name = ModelName::parse(&model.name).ok()?.short();
+        let (name, local) = known.local.get_key_value(&name)?;
+        let context =
+            model.context_length.and_then(|context| u32::try_from(context).ok()).filter(|context| *context > 0);
+        Some((name.as_str(), local, context))
+    };
+    ps.models.iter().filter_map(row).collect()
+}
+
 /// The three questions go out together, so that a read takes no longer than the slowest.
-async fn look(ollama: &Ollama, settings: &Settings, ceiling: &[Backend], before: &Known) -> Known {
+async fn look(ollama: &Ollama, settings: &Settings, ceiling: &[Backend], before: &Known) -> (Known, Option<Ps>) {
     let known_version = before.version.clone().filter(|_| before.error.is_none());
     let version = async {
         match known_version {
@@ -165,31 +249,33 @@ async fn look(ollama: &Ollama, settings: &Settings, ceiling: &[Backend], before:
     let parsed = tags.and_then(|body| serde_json::from_slice(&body).map_err(|error| error.to_string()));
     let tags: Tags = match parsed {
         Ok(tags) => tags,
-        Err(error) => return Known { error: Some(error), ..before.clone() },
+        Err(error) => return (Known { error: Some(error), ..before.clone() }, None),
     };
     // A slow or broken /api/ps costs only the mark "resident".
-    let resident: Option<Tags> = resident.ok().and_then(|body| serde_json::from_slice(&body).ok());
-    let resident: HashSet<String> = resident.into_iter().flat_map(|ps| ps.models).map(|model| model.name).collect();
+    let ps: Option<Ps> = resident.ok().and_then(|body| serde_json::from_slice(&body).ok());
+    let resident: HashSet<&str> = ps.iter().flat_map(|ps| &ps.models).map(|model| model.name.as_str()).collect();
     let mut known = Known { version, answered: Some(SystemTime::now()), ..Known::default() };
     for tag in tags.models {
         add(&mut known, tag, settings, ceiling, &resident);
     }
-    known
+    (known, ps)
 }
 
-fn add(known: &mut Known, tag: Tag, settings: &Settings, ceiling: &[Backend], resident: &HashSet<String>) {
+fn add(known: &mut Known, tag: Tag, settings: &Settings, ceiling: &[Backend], resident: &HashSet<&str>) {
     let Ok(name) = ModelName::parse(&tag.name) else { return };
     if name.is_cloud() || !tag.remote_host.is_empty() {
         known.remote.insert(name.short());
         return;
     }
-    known.local.insert(name.short());
+    let local = Local { family: tag.details.family, capabilities: tag.capabilities.clone() };
+    let slots = if local.is_forced_to_one() { 1 } else { settings.slots(name.as_short()) };
+    known.local.insert(name.short(), local);
     if !gate::is_allowed(&name, &settings.models) {
         return;
     }
     known.models.push(ModelInfo {
-        resident: resident.contains(&tag.name),
-        slots: settings.slots(name.as_short()),
+        resident: resident.contains(tag.name.as_str()),
+        slots,
         name: tag.name,
         digest: tag.digest,
         context: tag.details.context_length,

@@ -82,6 +82,12 @@ impl Ollama {
         let own = self.overrides.iter().find(|own| own.name == model).and_then(|own| own.parallel);
         own.unwrap_or(self.parallel)
     }
+
+    /// The context length with which this model (short name) runs; none leaves it to Ollama.
+    #[must_use]
+    pub fn num_ctx(&self, model: &str) -> Option<u32> {
+        self.overrides.iter().find(|own| own.name == model).and_then(|own| own.num_ctx)
+    }
 }
 
 /// `http://HOST:PORT`.
@@ -106,19 +112,23 @@ pub struct ModelOverride {
     pub name: String,
     /// Slots.
     pub parallel: Option<u32>,
-    /// Context length to run it with. Checked, used by a later version.
+    /// Context length to run it with.
     pub num_ctx: Option<u32>,
 }
 
-/// `[admission]`: checked now, used when queueing and overflow come.
+/// `[admission]`: who waits, and how long.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Admission {
-    /// Soft deadline for the first token.
+    /// Soft deadline for the first token: it moves only what can overflow.
     pub first_token: Duration,
     /// Longest wait in the queue.
     pub queue_timeout: Duration,
-    /// Requests waiting at once.
+    /// Requests waiting at once for one model.
     pub queue_limit: u32,
+    /// Silence after which a stream gets a heartbeat; zero: never.
+    pub stream_heartbeat: Duration,
+    /// The same for a single answer.
+    pub single_heartbeat: Duration,
 }
 
 /// The most open route that callers may get.
@@ -212,8 +222,14 @@ fn admission(reader: &mut Reader) -> Admission {
     Admission {
         first_token: Duration::from_millis(first_token),
         queue_timeout: Duration::from_millis(queue_timeout),
-        queue_limit: small(reader, "admission.queue-limit", 64, 65_536),
+        queue_limit: small(reader, "admission.queue-limit", 64, 1_024),
+        stream_heartbeat: heartbeat(reader, "admission.stream-heartbeat-ms", 10_000),
+        single_heartbeat: heartbeat(reader, "admission.single-heartbeat-ms", 50_000),
     }
+}
+
+fn heartbeat(reader: &mut Reader, key: &str, default: u64) -> Duration {
+    Duration::from_millis(reader.or(key, default, expect::whole(0..=HOUR_MS, " of milliseconds")))
 }
 
 /// A whole number from 1 to `most` that fits 32 bits.

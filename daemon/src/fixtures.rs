@@ -2,15 +2,18 @@
 //! shared state.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use causeway_policy::ModelSettings;
 use causeway_transport::Received;
-use causeway_wire::{Failure, Head, InstanceId, Open, Outcome, Policy, SendRefused};
+use causeway_wire::{Failure, Head, InstanceId, ModelInfo, Open, Outcome, Policy, SendRefused};
 use tokio::sync::mpsc;
 
+use crate::admission::{Chore, chores};
 use crate::caller::Caller;
-use crate::catalog::Catalog;
-use crate::config::{Ollama as Settings, OllamaUrl};
+use crate::catalog::{self, Catalog};
+use crate::config::{self, Ollama as Settings, OllamaUrl};
 use crate::metrics::Metrics;
 use crate::observe::Observer;
 use crate::ollama::Ollama;
@@ -32,11 +35,55 @@ pub(crate) fn open(method: &str, path: &str, model: Option<&str>) -> Open {
     }
 }
 
-/// A daemon's shared state before this Ollama, whose catalog nobody reads yet.
-pub(crate) fn work(url: OllamaUrl) -> Arc<Work> {
+/// A daemon's shared state before this Ollama, whose catalog nobody reads yet, and its tasks.
+pub(crate) fn work_and_chores(url: OllamaUrl) -> (Arc<Work>, mpsc::Receiver<Chore>) {
     let settings = Settings { url, parallel: 1, models: vec!["*".to_owned()], overrides: Vec::new() };
+    let admit = config::Admission {
+        first_token: Duration::from_secs(4),
+        queue_timeout: Duration::from_secs(300),
+        queue_limit: 64,
+        stream_heartbeat: Duration::from_secs(10),
+        single_heartbeat: Duration::from_secs(50),
+    };
     let ollama = Ollama::new(&settings.url).unwrap();
-    Arc::new(Work::new(ollama, settings, Catalog::default(), Observer::new(Metrics::new().unwrap())))
+    Work::new(ollama, (settings, admit), Catalog::default(), Observer::new(Metrics::new().unwrap()))
+}
+
+/// The same, with its admission at work.
+pub(crate) fn work(url: OllamaUrl) -> Arc<Work> {
+    let (work, chores) = work_and_chores(url);
+    // Ends with the test's runtime.
+    tokio::spawn(chores::run(Arc::clone(&work), chores));
+    work
+}
+
+/// Lets the ledger know that Ollama has this model in memory.
+pub(crate) fn is_resident(work: &Work, model: &str) {
+    let settings = ModelSettings { parallel: 1, forced_one: false };
+    work.admission.resident(crate::now(), crate::now(), [(model, settings, None)].into_iter());
+}
+
+/// Waits until no slot is taken.
+pub(crate) async fn all_slots_are_free(work: &Work) {
+    let freed = async {
+        while work.admission.total(crate::now()) > 0 {
+            work.admission.load_changed.notified().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), freed).await.expect("a slot was not given back");
+}
+
+/// What the catalog finds goes to the ledger alone.
+pub(crate) struct ToLedger(pub(crate) Arc<Work>);
+
+impl catalog::Listener for ToLedger {
+    fn changed(&mut self, _: Vec<ModelInfo>) {}
+
+    fn resident(&mut self, asked: Instant, rows: &[catalog::Row<'_>]) {
+        let settings = ModelSettings { parallel: 1, forced_one: false };
+        let rows = rows.iter().map(|(name, _, context)| (*name, settings, *context));
+        self.0.admission.resident(crate::now(), asked, rows);
+    }
 }
 
 /// What was done to a [`FakeCaller`].

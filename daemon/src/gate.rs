@@ -1,13 +1,15 @@
 //! What may reach Ollama: judged here again, whatever the relay decided.
 //!
 //! Invariant: a [`Plan`] is the only way to Ollama, and holds a route of the closed table and a
-//! model of the allow-list; the raw target is never used again. Absent: the body (`session/run.rs`).
+//! model of the allow-list; the raw target is never used again. Absent: the body (`job.rs`).
 
 use std::time::Duration;
 
 use causeway_dialect::model::ModelName;
 use causeway_dialect::route::{self, Shape, Target, Upstream};
 use causeway_wire::{Backend, Code, Failure, Open};
+
+use crate::catalog::Local;
 
 /// A request that may run.
 #[derive(Clone, PartialEq, Debug)]
@@ -20,6 +22,19 @@ pub(crate) struct Plan {
     pub(crate) model: Option<String>,
     /// The caller's hard deadline for the first token.
     pub(crate) deadline: Option<Duration>,
+    /// It gives way to others.
+    pub(crate) batch: bool,
+    /// What cannot be honoured is refused, not left out.
+    pub(crate) strict: bool,
+    /// What Ollama says of the model.
+    pub(crate) local: Local,
+}
+
+impl Plan {
+    /// The answer is vectors.
+    pub(crate) const fn is_vectors(&self) -> bool {
+        matches!(self.route, Upstream::OllamaEmbed | Upstream::OllamaEmbeddings | Upstream::OpenAiEmbeddings)
+    }
 }
 
 /// Judges `open`. `allow` are the patterns of `ollama.models`; `is_remote` knows models that
@@ -45,7 +60,9 @@ pub(crate) fn judge(open: &Open, allow: &[String], is_remote: impl Fn(&str) -> b
         None => None,
     };
     let deadline = open.policy.deadline_ms.filter(|_| open.policy.hard).map(Duration::from_millis);
-    Ok(Plan { route, shape: route.shape().of_answer(open.stream), model, deadline })
+    let strict = open.headers.iter().any(|(name, value)| name == "x-causeway-strict" && value == "true");
+    let (shape, batch) = (route.shape().of_answer(open.stream), open.policy.batch);
+    Ok(Plan { route, shape, model, deadline, batch, strict, local: Local::default() })
 }
 
 /// The model that the request is about; for a path with a name the path's own.
@@ -56,7 +73,7 @@ fn named_model(open: &Open, route: Upstream) -> Result<Option<ModelName>, Failur
             Ok(name) => Ok(Some(name)),
             Err(error) => Err(Failure::new(Code::InvalidRequest, error.to_string())),
         },
-        None if route.is_inference() || matches!(route, Upstream::OllamaShow | Upstream::OpenAiModel) => {
+        None if route.names_model() => {
             Err(Failure::new(Code::InvalidRequest, "the request names no model: set \"model\""))
         }
         None => Ok(None),

@@ -1,11 +1,12 @@
 //! causewayd: beside Ollama, linked to a relay, so that cloud applications can use this machine's models.
 //!
 //! The way of a request: `app.rs` takes it from the link, `request.rs` sees to its account,
-//! `gate.rs` judges it, `session.rs` decides step by step, `session/run.rs` does what it says,
-//! `ollama.rs` asks Ollama. A library,
-//! so that quickstart can start it by re-executing itself. Absent for now: enrolment, queueing,
-//! overflow to Bedrock.
+//! `gate.rs` judges it, `job.rs` reads it, `admission.rs` gives it a slot, `session.rs` decides step
+//! by step, `session/run.rs` does what it says, `ollama.rs` asks Ollama. Questions about models go
+//! by `lookup.rs` instead. A library, so that quickstart can start it by re-executing itself. Absent
+//! for now: enrolment, overflow to Bedrock.
 
+mod admission;
 mod app;
 mod caller;
 mod catalog;
@@ -16,7 +17,9 @@ mod filter;
 mod fixtures;
 mod gate;
 mod identity;
-mod ledger;
+mod job;
+mod load;
+mod lookup;
 mod metrics;
 mod notify;
 mod observe;
@@ -28,6 +31,11 @@ mod session;
 mod signals;
 mod status;
 mod work;
+
+/// The runtime's clock, so that tests with paused time drive everything.
+fn now() -> std::time::Instant {
+    tokio::time::Instant::now().into_std()
+}
 
 /// The program: `args` with the program's name first, the exit code as the contract says.
 pub fn main(args: impl IntoIterator<Item = std::ffi::OsString>) -> std::process::ExitCode {

@@ -6,6 +6,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use causeway_dialect::route::Dialect;
+use causeway_policy::{Promise, RefusalCode, Verdict};
 use causeway_transport::EdgeLinkStatus;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram, with_local_recorder};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
@@ -15,6 +16,24 @@ const FIRST_TOKEN_BUCKETS: [f64; 12] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 
 /// Seconds; the aim is under a millisecond.
 const CANCEL_BUCKETS: [f64; 9] = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.1];
+
+/// Seconds; a token on a fast GPU to a machine that swaps.
+const INTER_TOKEN_BUCKETS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 10.0];
+
+/// Seconds; from "no queue" to the longest that one may wait.
+const WAIT_BUCKETS: [f64; 11] = [0.001, 0.01, 0.1, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 3600.0];
+
+/// What the admission decided, and why it refused.
+const DECISIONS: [(&str, &str); 8] = [
+    ("admit", "none"),
+    ("queue", "none"),
+    ("overflow", "none"),
+    ("refuse", "saturated"),
+    ("refuse", "local_unavailable"),
+    ("refuse", "deadline_exceeded"),
+    ("refuse", "context_exceeded"),
+    ("refuse", "model_not_found"),
+];
 
 const DIALECTS: [Dialect; 3] = [Dialect::Ollama, Dialect::OpenAi, Dialect::Anthropic];
 
@@ -61,6 +80,11 @@ struct Registered {
     panics: Counter,
     first_token: Histogram,
     cancel_to_release: Histogram,
+    inter_token: Histogram,
+    queue_wait: Histogram,
+    prediction_error: Histogram,
+    /// By [`DECISIONS`].
+    admission: [Counter; 8],
     link_connected: Gauge,
     link_rtt: Gauge,
     link_reconnects: Counter,
@@ -75,6 +99,9 @@ impl Metrics {
         let recorder = PrometheusBuilder::new()
             .set_buckets_for_metric(name("first_token_seconds"), &FIRST_TOKEN_BUCKETS)?
             .set_buckets_for_metric(name("cancel_to_release_seconds"), &CANCEL_BUCKETS)?
+            .set_buckets_for_metric(name("inter_token_seconds"), &INTER_TOKEN_BUCKETS)?
+            .set_buckets_for_metric(name("queue_wait_seconds"), &WAIT_BUCKETS)?
+            .set_buckets_for_metric(name("prediction_error_seconds"), &WAIT_BUCKETS)?
             .build_recorder();
         let handle = recorder.handle();
         let registered = with_local_recorder(&recorder, || {
@@ -88,6 +115,12 @@ impl Metrics {
                 panics: counter!("causeway_request_panics_total"),
                 first_token: histogram!("causeway_first_token_seconds"),
                 cancel_to_release: histogram!("causeway_cancel_to_release_seconds"),
+                inter_token: histogram!("causeway_inter_token_seconds"),
+                queue_wait: histogram!("causeway_queue_wait_seconds"),
+                prediction_error: histogram!("causeway_prediction_error_seconds"),
+                admission: DECISIONS.map(|(decision, reason)| {
+                    counter!("causeway_admission_total", "decision" => decision, "reason" => reason)
+                }),
                 link_connected: gauge!("causeway_link_connected"),
                 link_rtt: gauge!("causeway_link_rtt_seconds"),
                 link_reconnects: counter!("causeway_link_reconnects_total", "reason" => "lost"),
@@ -118,15 +151,50 @@ impl Metrics {
         self.registered.cancel_to_release.record(after.as_secs_f64());
     }
 
+    /// Between two pieces of one answer.
+    pub(crate) fn inter_token(&self, gap: Duration) {
+        self.registered.inter_token.record(gap.as_secs_f64());
+    }
+
+    /// A request had to wait this long for its slot.
+    pub(crate) fn queue_wait(&self, waited: Duration) {
+        self.registered.queue_wait.record(waited.as_secs_f64());
+    }
+
+    /// A first token came; how far off the promise was, in either direction.
+    pub(crate) fn prediction_error(&self, promise: &Promise) {
+        if let Some(predicted) = promise.predicted {
+            self.registered.prediction_error.record(promise.actual.abs_diff(predicted).as_secs_f64());
+        }
+    }
+
+    /// What the admission decided.
+    pub(crate) fn admission(&self, verdict: &Verdict) {
+        let decision = match verdict {
+            Verdict::Admit => 0,
+            Verdict::Queue(_) => 1,
+            Verdict::Overflow(_) => 2,
+            Verdict::Refuse(refusal) => match refusal.code {
+                RefusalCode::Saturated => 3,
+                RefusalCode::LocalUnavailable => 4,
+                RefusalCode::DeadlineExceeded => 5,
+                RefusalCode::ContextExceeded { .. } => 6,
+                RefusalCode::ModelNotFound => 7,
+            },
+        };
+        self.registered.admission[decision].increment(1);
+    }
+
     pub(crate) fn panicked(&self) {
         self.registered.panics.increment(1);
     }
 
-    /// Slots occupied, by model of the catalog.
-    pub(crate) fn slots<'a>(&self, models: impl Iterator<Item = (&'a str, u32)>) {
+    /// Slots occupied and requests waiting, by model of the catalog.
+    pub(crate) fn slots<'a>(&self, models: impl Iterator<Item = (&'a str, u32, u32)>) {
         with_local_recorder(&self.recorder, || {
-            for (model, in_use) in models {
+            for (model, in_use, queued) in models {
                 gauge!("causeway_slots_in_use", "model" => model.to_owned()).set(f64::from(in_use));
+                gauge!("causeway_queue_depth", "model" => model.to_owned()).set(f64::from(queued));
             }
         });
     }

@@ -42,7 +42,20 @@ pub(crate) struct Record {
     pub(crate) input_tokens: Option<u64>,
     pub(crate) output_tokens: Option<u64>,
     pub(crate) first_token_ms: Option<f64>,
+    /// In the edge's queue.
+    pub(crate) queued_ms: f64,
+    /// What was promised when it had to wait: from its submission to its first token.
+    pub(crate) promised_ms: Option<f64>,
     pub(crate) total_ms: f64,
+}
+
+/// How a request waited for its slot, all its parts together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Queueing {
+    /// From submission to slot.
+    pub(crate) waited: Duration,
+    /// The expected time to the first token, when it had to wait.
+    pub(crate) promised: Option<Duration>,
 }
 
 /// What is known of a request when it ends.
@@ -57,6 +70,7 @@ pub(crate) struct Finished<'a> {
     pub(crate) ending: Ending,
     pub(crate) outcome: Outcome,
     pub(crate) first_token: Option<Duration>,
+    pub(crate) queueing: Queueing,
     pub(crate) total: Duration,
 }
 
@@ -135,6 +149,8 @@ impl Observer {
             input_tokens: finished.outcome.input_tokens,
             output_tokens: finished.outcome.output_tokens,
             first_token_ms: finished.first_token.map(milliseconds),
+            queued_ms: milliseconds(finished.queueing.waited),
+            promised_ms: finished.queueing.promised.map(milliseconds),
             total_ms: milliseconds(finished.total),
         };
         log(&record);

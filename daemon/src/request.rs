@@ -1,8 +1,7 @@
 //! One request from the link to its account.
 //!
-//! Invariants: no request reaches Ollama for a model that is not known to run on this machine, but
-//! for one that Ollama has just said it does not have at all (it gives its own 404). Every request
-//! is accounted exactly once and its stream ends, also when its task is cut off or panics. Absent:
+//! Invariants: no request reaches Ollama for a model that is not known to run on this machine. Every
+//! request is accounted exactly once and its stream ends, also when its task is cut off or panics. Absent:
 //! what may run (`gate.rs`) and how it runs (`session.rs`).
 
 use std::sync::{Arc, OnceLock};
@@ -17,7 +16,9 @@ use tokio::time::timeout;
 use crate::caller::Caller;
 use crate::catalog::READ_BOUND;
 use crate::gate::{self, Plan};
-use crate::observe::Finished;
+use crate::lookup::look_up;
+use crate::now;
+use crate::observe::{Finished, Queueing};
 use crate::session::Ending;
 use crate::session::run::serve;
 use crate::work::Work;
@@ -39,7 +40,8 @@ async fn take(work: Arc<Work>, mut open: Box<Open>, id: String, mut caller: impl
         judged = judge(&work, &mut open) => Ok(judged),
     };
     match judged {
-        Ok(Ok(plan)) => serve(work, open, plan, id, caller).await,
+        Ok(Ok(plan)) if plan.route.is_inference() => serve(work, open, plan, id, caller).await,
+        Ok(Ok(plan)) => look_up(work, open, plan, id, caller).await,
         Ok(Err(failure)) => refuse(&work, &open, id, failure, &mut caller),
         Err(over) => {
             let code = if let Received::Failed(failure) = &over { failure.code } else { Code::Cancelled };
@@ -69,6 +71,7 @@ fn account(work: &Work, open: &Open, id: String, ending: Ending) {
         ending,
         outcome: Outcome::default(),
         first_token: None,
+        queueing: Queueing::default(),
         total: Duration::ZERO,
     });
 }
@@ -78,8 +81,11 @@ fn account(work: &Work, open: &Open, id: String, ending: Ending) {
 async fn judge(work: &Work, open: &mut Open) -> Result<Plan, Failure> {
     let permitted = |open: &Open| {
         let known = work.catalog.known();
-        let plan = gate::judge(open, &work.settings.models, |name| known.remote.contains(name))?;
-        let is_settled = plan.model.as_ref().is_none_or(|model| known.local.contains(model));
+        let mut plan = gate::judge(open, &work.settings.models, |name| known.remote.contains(name))?;
+        let Some(model) = &plan.model else { return Ok((plan, true)) };
+        let local = known.local.get(model).cloned();
+        let is_settled = local.is_some();
+        plan.local = local.unwrap_or_default();
         Ok((plan, is_settled))
     };
     let (plan, is_settled) = permitted(open)?;
@@ -98,7 +104,13 @@ async fn judge(work: &Work, open: &mut Open) -> Result<Plan, Failure> {
     }
     let waited = u64::try_from((now() - asked).as_millis()).unwrap_or(u64::MAX);
     open.policy.deadline_ms = open.policy.deadline_ms.map(|deadline| deadline.saturating_sub(waited));
-    permitted(open).map(|(plan, _)| plan)
+    match permitted(open)? {
+        (plan, true) => Ok(plan),
+        (plan, false) => {
+            let message = format!("model '{}' not found", plan.model.as_deref().unwrap_or_default());
+            Err(Failure::new(Code::ModelNotFound, message).retryable())
+        }
+    }
 }
 
 fn not_read(is_deadline: bool) -> Failure {
@@ -162,6 +174,7 @@ impl Drop for Account {
             ending: Ending::Failed(why_cut().code),
             outcome: Outcome { served_by, ..Outcome::default() },
             first_token: first_byte.map(|first| first - self.opened),
+            queueing: Queueing::default(),
             total: now() - self.opened,
         });
     }
@@ -247,11 +260,6 @@ fn why_cut() -> Failure {
 /// What a request is told that the end of the drain cuts off.
 pub(crate) fn cut() -> Failure {
     Failure::new(Code::Draining, "the edge stops and could not finish this request in time: try again").retryable()
-}
-
-/// The runtime's clock, so that tests with paused time drive this too.
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }
 
 #[cfg(test)]

@@ -1,49 +1,62 @@
 //! One request as a state machine: what happened comes in, what to do goes out.
 //!
-//! Invariants: it reaches exactly one [`Ending`]; after that every event answers
-//! [`Command::Stop`]. The head is held until the first body byte (or the end), so that whatever
-//! goes wrong before still gets a status of its own. Absent: sockets, clocks and tasks
-//! (`session/run.rs`), and whether the request may run at all (`gate.rs`).
+//! Two commits. The headers go out with the first visible token, a refusal or the first heartbeat;
+//! until the first visible token another run may still take the answer over. Invariants: it reaches
+//! exactly one [`Ending`]; after that every event answers [`Command::Stop`]. Absent: sockets, clocks
+//! and tasks (`session/run.rs`), whether the request may run at all (`gate.rs`), who is served when
+//! (`admission.rs`), how an answer is written (`session/answer.rs`).
 
+mod answer;
 mod body;
 pub(crate) mod run;
-pub(crate) mod tap;
+mod send;
 #[cfg(test)]
 mod tests;
 mod upstream;
 
 use std::time::{Duration, Instant};
 
-use causeway_dialect::route::{Shape, Upstream};
-use causeway_wire::{Backend, Code, Failure, Head, Outcome};
+use causeway_policy::Late;
+use causeway_wire::{Backend, Code, Failure, Outcome};
 
-use tap::Tap;
+use crate::admission::{Decision, too_late};
 
 /// Largest request body, bytes (the relay's own limit; checked again here).
 pub(crate) const MAX_BODY: usize = 32 * 1024 * 1024;
 
 /// The caller's body may pause this long.
 const BODY_IDLE: Duration = Duration::from_secs(30);
-/// First byte of Ollama, load of the model included.
+/// From a text's request to Ollama's first byte: the longest prompts on slow machines.
 const FIRST_TOKEN: Duration = Duration::from_secs(300);
 /// Silence between two tokens.
 const SILENCE: Duration = Duration::from_secs(120);
 /// Longest life of a stream.
 const STREAM_MAX: Duration = Duration::from_secs(30 * 60);
+/// Runs of one request on Ollama, count: one that breaks off before anything was seen of it is
+/// asked once more.
+const RUNS: u32 = 2;
 
 /// What happened.
 #[derive(Debug)]
-pub(crate) enum Event<'a> {
+pub(crate) enum Event {
     /// Body bytes of the caller arrived, this many.
     Body(usize),
     /// The caller's body is whole.
     BodyEnd,
-    /// Ollama's status and headers.
-    Answer(Head),
-    /// Ollama's next bytes.
-    Chunk(&'a [u8]),
-    /// Ollama's answer ended as HTTP wants it.
-    Eof,
+    /// The body was understood: so many requests to Ollama, one after the other.
+    Ready(usize),
+    /// The request, or its next part, waits for a slot.
+    Queued,
+    /// The admission has decided about it; with a refusal's code and words.
+    Decided(Decision, Option<(Code, String)>),
+    /// Ollama's status.
+    Status(u16),
+    /// More of Ollama's answer came; whether any of it can be seen by the caller.
+    Told(bool),
+    /// The answer, or its present part, is whole.
+    Whole,
+    /// Ollama's answer is an error, or broke off.
+    Fault(Code, String),
     /// The connection to Ollama could not be made or broke.
     Broken(Trouble),
     /// The relay cancelled.
@@ -65,27 +78,44 @@ pub(crate) enum Trouble {
     BadRequest(String),
 }
 
-/// What to do. `Fail`, `Finish` and `Stop` are the last.
+/// What to do. `Fail`, `Break`, `Finish` and `Stop` are the last.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) enum Command {
     /// Nothing; wait for the next event.
     Wait,
-    /// Send the request to Ollama.
+    /// Read the body.
+    Prepare,
+    /// Ask the admission for a slot.
+    Submit,
+    /// Send the request, or its next part, to Ollama.
     Ask,
-    /// Pass the chunk on; with the head if it is the first.
-    Forward(Option<Head>),
-    /// Pass on the end; with the head if there was no body.
-    Finish(Option<Head>, Outcome),
-    /// Drop the connection to Ollama and fail the stream.
-    Fail(Failure),
+    /// Write what came.
+    Pass,
+    /// Show the caller that the request is alive.
+    Heartbeat,
+    /// Write the end of the answer.
+    Finish,
+    /// Nothing has gone out: answer with this.
+    Fail(Failure, Upstream),
+    /// The headers are out: end the answer with this, in the caller's dialect.
+    Break(Failure, Upstream),
     /// Drop everything: the stream has ended already.
     Stop,
+}
+
+/// What becomes of a request to Ollama whose answer nobody wants any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Upstream {
+    /// Its connection is dropped, by which Ollama learns to stop.
+    Drop,
+    /// It is left alone until its first byte: the model is loading, and to leave would abort that.
+    Linger,
 }
 
 /// How a request ended, for the accounts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Ending {
-    /// Ollama's whole answer was passed on; its status.
+    /// The whole answer was passed on; its status.
     Served(u16),
     /// It never reached Ollama.
     Refused(Code),
@@ -99,6 +129,8 @@ pub(crate) enum Ending {
 enum Phase {
     /// The caller's body comes in.
     Receiving,
+    /// It waits for a slot.
+    Queued,
     /// Ollama has the request and has not said a byte of body.
     Asked,
     /// Bytes flow.
@@ -106,72 +138,103 @@ enum Phase {
     Ended(Ending),
 }
 
+/// What a session is told of its request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    /// Hard, from the opening; while the body comes in only: then it is the ledger's.
+    pub(crate) deadline: Option<Duration>,
+    /// The answer streams.
+    pub(crate) streams: bool,
+    /// It is a text, whose first byte comes long before its last.
+    pub(crate) is_text: bool,
+    /// Silence towards the caller after which it gets a sign of life; zero: never.
+    pub(crate) heartbeat: Duration,
+}
+
+/// Tokens as far as they are known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Tokens {
+    pub(crate) input: Option<u64>,
+    pub(crate) output: Option<u64>,
+}
+
 /// The machine.
 #[derive(Debug)]
 pub(crate) struct Session {
+    terms: Terms,
     phase: Phase,
     opened: Instant,
     /// When the present phase last moved.
     moved: Instant,
-    /// Hard deadline for the first byte.
-    deadline: Option<Instant>,
+    /// When the caller was last sent something.
+    spoke: Instant,
     body: usize,
-    head: Option<Head>,
-    status: u16,
+    /// Parts not yet answered.
+    left: usize,
+    /// Runs of the present part.
+    runs: u32,
+    /// The headers are out.
+    committed: bool,
+    /// The caller has seen something of the answer.
+    visible: bool,
     first_byte: Option<Instant>,
-    tap: Tap,
-    /// The answer streams, so that it needs a terminal event.
-    streams: bool,
-    /// The first byte of the answer comes when all of it has been computed.
-    computed_whole: bool,
+    pub(crate) tokens: Tokens,
 }
 
 impl Session {
-    /// `shape` is the answer's. `deadline`: the caller's, hard, from now.
-    pub(crate) fn new(now: Instant, route: Upstream, shape: Shape, deadline: Option<Duration>) -> Self {
+    pub(crate) fn new(now: Instant, terms: Terms) -> Self {
         Self {
+            terms,
             phase: Phase::Receiving,
             opened: now,
             moved: now,
-            deadline: deadline.and_then(|deadline| now.checked_add(deadline)),
+            spoke: now,
             body: 0,
-            head: None,
-            status: 0,
+            left: 0,
+            runs: 0,
+            committed: false,
+            visible: false,
             first_byte: None,
-            tap: Tap::new(route, shape),
-            streams: shape != Shape::Whole,
-            computed_whole: shape == Shape::Whole && route.is_inference(),
+            tokens: Tokens::default(),
         }
     }
 
     /// One step.
-    pub(crate) fn handle(&mut self, now: Instant, event: Event<'_>) -> Command {
+    pub(crate) fn handle(&mut self, now: Instant, event: Event) -> Command {
         if self.ending().is_some() {
             return Command::Stop;
         }
         match event {
             Event::Body(length) => self.on_body(now, length),
-            Event::BodyEnd => {
-                self.enter(now, Phase::Asked);
-                Command::Ask
+            Event::BodyEnd => Command::Prepare,
+            Event::Ready(parts) => {
+                self.left = parts;
+                self.submit(now)
             }
-            Event::Answer(head) => self.on_answer(now, head),
-            Event::Chunk(bytes) => self.on_chunk(now, bytes),
-            Event::Eof => self.on_eof(now),
+            Event::Queued => Command::Wait,
+            Event::Decided(decision, why) => self.on_decision(now, decision, why),
+            Event::Status(status) => self.on_status(now, status),
+            Event::Told(visible) => self.on_told(now, visible),
+            Event::Whole => self.on_whole(now),
+            Event::Fault(code, message) => self.on_fault(now, code, message),
             Event::Broken(trouble) => self.on_trouble(now, trouble),
             Event::Cancelled => {
                 self.phase = Phase::Ended(Ending::Cancelled);
                 let message = "cancelled: the caller left or asked for it".to_owned();
-                Command::Fail(self.failure(now, Code::Cancelled, message, false))
+                Command::Fail(self.failure(now, Code::Cancelled, message), Upstream::Drop)
             }
-            Event::LinkFailed(code) => self.stop(code),
+            Event::LinkFailed(code) => {
+                self.phase = Phase::Ended(Ending::Failed(code));
+                Command::Stop
+            }
             Event::Tick => self.on_tick(now),
         }
     }
 
     /// Ends it for a reason of the shell's own, before Ollama hears of it.
-    pub(crate) fn give_up(&mut self, now: Instant, code: Code, message: &str) -> Command {
-        self.refuse(now, code, message.to_owned())
+    pub(crate) fn give_up(&mut self, now: Instant, failure: Failure) -> Command {
+        self.phase = Phase::Ended(Ending::Refused(failure.code));
+        self.end_with(Failure { outcome: self.outcome(now), ..failure }, Upstream::Drop)
     }
 
     /// What was passed on did not get through: that is how it ended, whatever was thought before.
@@ -181,44 +244,51 @@ impl Session {
             Ending::Refused(code) | Ending::Failed(code) => code,
             Ending::Cancelled | Ending::Served(_) => Code::Cancelled,
         };
-        self.failure(now, code, message.to_owned(), false)
+        self.failure(now, code, message.to_owned())
     }
 
     /// How it ended, once it did.
     pub(crate) fn ending(&self) -> Option<Ending> {
         match self.phase {
             Phase::Ended(ending) => Some(ending),
-            Phase::Receiving | Phase::Asked | Phase::Answering => None,
+            Phase::Receiving | Phase::Queued | Phase::Asked | Phase::Answering => None,
         }
+    }
+
+    /// Something went to the caller.
+    pub(crate) fn spoke(&mut self, now: Instant) {
+        self.spoke = now;
     }
 
     /// When [`Event::Tick`] is next worth sending.
     pub(crate) fn timeout(&self) -> Instant {
-        let phase = match self.phase {
-            Phase::Receiving => self.earlier(self.moved + BODY_IDLE),
-            Phase::Asked if self.computed_whole => self.earlier(self.opened + STREAM_MAX),
-            Phase::Asked => self.earlier(self.moved + FIRST_TOKEN),
-            Phase::Answering | Phase::Ended(_) => self.moved + SILENCE,
-        };
-        phase.min(self.opened + STREAM_MAX)
+        let phase = self.limit().map_or(self.opened + STREAM_MAX, |limit| self.moved + limit);
+        let deadline = self.deadline().filter(|_| self.phase == Phase::Receiving);
+        let times = [Some(phase), Some(self.opened + STREAM_MAX), deadline, self.heartbeat_at()];
+        times.into_iter().flatten().min().unwrap_or(phase)
     }
 
     /// What was used until now.
     pub(crate) fn outcome(&self, now: Instant) -> Outcome {
-        let tokens = self.tap.tokens();
         Outcome {
-            input_tokens: tokens.input,
-            output_tokens: tokens.output.filter(|_| self.first_byte.is_some()),
+            input_tokens: self.tokens.input,
+            output_tokens: self.tokens.output.filter(|_| self.first_byte.is_some()),
             usd: None,
             served_by: self.first_byte.map(|_| Backend::Local),
             first_token_ms: self.first_byte.map(|first| milliseconds(first - self.opened)),
             total_ms: Some(milliseconds(now.saturating_duration_since(self.opened))),
+            broke: None,
         }
     }
 
     /// From `open` to Ollama's first byte.
     pub(crate) fn first_byte_after(&self) -> Option<Duration> {
         self.first_byte.map(|first| first - self.opened)
+    }
+
+    /// Time since `open`.
+    pub(crate) fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.opened)
     }
 
     fn on_body(&mut self, now: Instant, length: usize) -> Command {
@@ -230,105 +300,162 @@ impl Session {
         self.refuse(now, Code::TooLarge, "the request body is over 32 MiB: send less".to_owned())
     }
 
-    fn on_answer(&mut self, now: Instant, head: Head) -> Command {
-        if (300..400).contains(&head.status) || head.status < 200 {
-            let message = format!(
-                "what answers at ollama.url sent HTTP {} instead of an answer: it is not an Ollama; \
-                 point ollama.url at the Ollama itself",
-                head.status
-            );
-            return self.fail(now, Code::LocalUnavailable, message, true);
-        }
-        let json =
-            head.headers.iter().any(|(name, value)| name == "content-type" && value.starts_with("application/json"));
-        if head.status != 200 || json {
-            self.streams = false;
-            self.tap.expect_whole();
-        }
-        self.status = head.status;
-        self.head = Some(head);
-        Command::Wait
+    fn submit(&mut self, now: Instant) -> Command {
+        self.enter(now, Phase::Queued);
+        self.runs = 0;
+        Command::Submit
     }
 
-    fn on_chunk(&mut self, now: Instant, bytes: &[u8]) -> Command {
-        if bytes.is_empty() {
-            return Command::Wait;
-        }
-        if self.phase == Phase::Asked {
-            self.first_byte = Some(now);
-            self.phase = Phase::Answering;
-        }
-        self.moved = now;
-        match self.tap.observe(bytes) {
-            Ok(()) => Command::Forward(self.head.take()),
-            Err(tap::EndlessLine) => {
-                let message = "Ollama sent a line of more than 8 MiB without an end".to_owned();
-                self.fail(now, Code::UpstreamIncomplete, message, false)
+    fn on_decision(&mut self, now: Instant, decision: Decision, why: Option<(Code, String)>) -> Command {
+        match decision {
+            Decision::Granted => self.ask(now),
+            Decision::Refused(refusal) => {
+                let (code, message) = why.unwrap_or((Code::Saturated, "the edge takes no more requests".to_owned()));
+                let ending = if self.first_byte.is_some() { Ending::Failed(code) } else { Ending::Refused(code) };
+                self.phase = Phase::Ended(ending);
+                let retry_after_ms = Some(milliseconds(refusal.retry_after)).filter(|ms| *ms > 0);
+                let failure = Failure { retry_after_ms, ..self.failure(now, code, message) };
+                self.end_with(failure, Upstream::Drop)
+            }
+            // No request says that it can overflow, as long as there is nowhere to go.
+            Decision::Overflow(_) | Decision::Late(Late::Overflow) => {
+                self.fail(now, Code::Internal, "the edge has no other backend".to_owned())
+            }
+            Decision::Late(late) => {
+                self.phase = Phase::Ended(Ending::Failed(Code::DeadlineExceeded));
+                let failure = self.failure(now, Code::DeadlineExceeded, too_late());
+                let loading = late == Late::ExpiredWhileLoading;
+                self.end_with(failure, if loading { Upstream::Linger } else { Upstream::Drop })
             }
         }
     }
 
-    fn on_eof(&mut self, now: Instant) -> Command {
-        if self.status == 403 && self.first_byte.is_none() {
-            let message = "Ollama refused this daemon (403 without a word): its Host or Origin check is in the way; \
-                           let OLLAMA_ORIGINS and OLLAMA_HOST allow localhost, or point ollama.url at the Ollama itself";
-            return self.fail(now, Code::LocalUnavailable, message.to_owned(), true);
+    fn ask(&mut self, now: Instant) -> Command {
+        self.enter(now, Phase::Asked);
+        self.runs += 1;
+        Command::Ask
+    }
+
+    fn on_status(&mut self, now: Instant, status: u16) -> Command {
+        if (300..400).contains(&status) || status < 200 {
+            let message = format!(
+                "what answers at ollama.url sent HTTP {status} instead of an answer: it is not an Ollama; point \
+                 ollama.url at the Ollama itself"
+            );
+            return self.fail(now, Code::LocalUnavailable, message);
         }
-        if !self.tap.is_complete() && self.streams {
-            let message = "Ollama ended the answer without its last event: what came is cut short";
-            return self.fail(now, Code::UpstreamIncomplete, message.to_owned(), false);
+        Command::Wait
+    }
+
+    fn on_told(&mut self, now: Instant, visible: bool) -> Command {
+        self.begin(now);
+        self.moved = now;
+        self.visible |= visible;
+        if !self.visible {
+            return Command::Wait;
         }
+        self.committed |= self.terms.streams;
+        Command::Pass
+    }
+
+    fn on_whole(&mut self, now: Instant) -> Command {
+        self.begin(now);
+        self.left = self.left.saturating_sub(1);
+        if self.left > 0 {
+            return self.submit(now);
+        }
+        self.phase = Phase::Ended(Ending::Served(200));
+        Command::Finish
+    }
+
+    fn begin(&mut self, now: Instant) {
         self.first_byte.get_or_insert(now);
-        self.phase = Phase::Ended(Ending::Served(self.status));
-        Command::Finish(self.head.take(), self.outcome(now))
+        if self.phase == Phase::Asked {
+            self.phase = Phase::Answering;
+        }
+    }
+
+    fn on_fault(&mut self, now: Instant, code: Code, message: String) -> Command {
+        if code == Code::UpstreamIncomplete && self.may_run_again() {
+            return self.ask(now);
+        }
+        self.fail(now, code, message)
     }
 
     fn on_trouble(&mut self, now: Instant, trouble: Trouble) -> Command {
         match trouble {
             Trouble::Down(detail) => {
                 let message = format!("Ollama does not answer on the edge ({detail}): start it, or mend ollama.url");
-                self.fail(now, Code::LocalUnavailable, message, true)
+                self.fail(now, Code::LocalUnavailable, message)
             }
+            Trouble::Cut(_) if self.may_run_again() => self.ask(now),
             Trouble::Cut(detail) => {
                 let message = format!("the connection to Ollama broke off ({detail}): try again");
-                self.fail(now, Code::UpstreamIncomplete, message, self.first_byte.is_none())
+                self.fail(now, Code::UpstreamIncomplete, message)
             }
             Trouble::BadRequest(detail) => self.refuse(now, Code::InvalidRequest, detail),
         }
     }
 
+    /// Nothing was seen of the answer, and its first run may have met a passing trouble.
+    fn may_run_again(&self) -> bool {
+        !self.visible && self.runs < RUNS
+    }
+
     fn on_tick(&mut self, now: Instant) -> Command {
-        if now < self.timeout() {
-            return Command::Wait;
-        }
         if now >= self.opened + STREAM_MAX {
             let message = "the answer took longer than 30 min, the most a stream may take".to_owned();
-            return self.fail(now, Code::UpstreamIncomplete, message, false);
+            return self.fail(now, Code::UpstreamIncomplete, message);
         }
-        let waiting = matches!(self.phase, Phase::Receiving | Phase::Asked);
-        if waiting && self.deadline.is_some_and(|deadline| now >= deadline) {
-            let after = milliseconds(now - self.opened);
-            let message = format!(
-                "no first token within the caller's deadline ({after} ms on the edge): the model is busy, loading \
-                 or slow; allow more time (x-causeway-first-token-ms) or try again later"
-            );
-            return self.fail(now, Code::DeadlineExceeded, message, false);
+        if self.phase == Phase::Receiving && self.deadline().is_some_and(|deadline| now >= deadline) {
+            return self.refuse(now, Code::DeadlineExceeded, too_late());
         }
+        if self.limit().is_some_and(|limit| now >= self.moved + limit) {
+            return self.too_silent(now);
+        }
+        if self.heartbeat_at().is_some_and(|at| now >= at) {
+            self.committed = true;
+            return Command::Heartbeat;
+        }
+        Command::Wait
+    }
+
+    fn too_silent(&mut self, now: Instant) -> Command {
         match self.phase {
             Phase::Receiving => {
                 let message = "the request body stopped for 30 s before its end".to_owned();
                 self.refuse(now, Code::InvalidRequest, message)
             }
             Phase::Asked => {
-                let message = "Ollama gave no first token within 300 s, loading the model included";
-                self.fail(now, Code::LocalUnavailable, message.to_owned(), false)
+                let message = "Ollama gave no first token within 300 s".to_owned();
+                self.fail(now, Code::LocalUnavailable, message)
             }
             Phase::Answering => {
                 let message = "Ollama fell silent for 120 s in the middle of the answer".to_owned();
-                self.fail(now, Code::UpstreamIncomplete, message, false)
+                self.fail(now, Code::UpstreamIncomplete, message)
             }
-            Phase::Ended(_) => Command::Stop,
+            Phase::Queued | Phase::Ended(_) => Command::Wait,
         }
+    }
+
+    /// The longest that the present phase may stand still.
+    fn limit(&self) -> Option<Duration> {
+        match self.phase {
+            Phase::Receiving => Some(BODY_IDLE),
+            Phase::Asked => Some(FIRST_TOKEN).filter(|_| self.terms.is_text),
+            Phase::Answering => Some(SILENCE),
+            // The ledger has its own times.
+            Phase::Queued | Phase::Ended(_) => None,
+        }
+    }
+
+    fn heartbeat_at(&self) -> Option<Instant> {
+        let silent = matches!(self.phase, Phase::Queued | Phase::Asked | Phase::Answering);
+        (silent && !self.terms.heartbeat.is_zero()).then(|| self.spoke + self.terms.heartbeat)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.opened.checked_add(self.terms.deadline?)
     }
 
     fn enter(&mut self, now: Instant, phase: Phase) {
@@ -336,27 +463,25 @@ impl Session {
         self.moved = now;
     }
 
-    fn earlier(&self, timeout: Instant) -> Instant {
-        self.deadline.map_or(timeout, |deadline| deadline.min(timeout))
-    }
-
     fn refuse(&mut self, now: Instant, code: Code, message: String) -> Command {
         self.phase = Phase::Ended(Ending::Refused(code));
-        Command::Fail(self.failure(now, code, message, false))
+        self.end_with(self.failure(now, code, message), Upstream::Drop)
     }
 
-    fn fail(&mut self, now: Instant, code: Code, message: String, retryable: bool) -> Command {
+    fn fail(&mut self, now: Instant, code: Code, message: String) -> Command {
         self.phase = Phase::Ended(Ending::Failed(code));
-        Command::Fail(self.failure(now, code, message, retryable))
+        self.end_with(self.failure(now, code, message), Upstream::Drop)
     }
 
-    fn stop(&mut self, code: Code) -> Command {
-        self.phase = Phase::Ended(Ending::Failed(code));
-        Command::Stop
+    fn end_with(&self, failure: Failure, upstream: Upstream) -> Command {
+        if self.committed { Command::Break(failure, upstream) } else { Command::Fail(failure, upstream) }
     }
 
-    fn failure(&self, now: Instant, code: Code, message: String, retryable: bool) -> Failure {
-        Failure { code, message, retryable, outcome: self.outcome(now) }
+    /// Another edge may take what nobody has seen anything of and what is no fault of the request.
+    fn failure(&self, now: Instant, code: Code, message: String) -> Failure {
+        let elsewhere = matches!(code, Code::LocalUnavailable | Code::Saturated | Code::Draining | Code::ModelNotFound);
+        let (retryable, outcome) = (elsewhere && !self.committed, self.outcome(now));
+        Failure { retryable, outcome, ..Failure::new(code, message) }
     }
 }
 

@@ -21,7 +21,7 @@ fn view(link: EdgeLinkStatus) -> Arc<View> {
 
 fn view_of(link: impl Fn() -> EdgeLinkStatus + Send + Sync + 'static, life: Life) -> Arc<View> {
     Arc::new(View {
-        work: fixtures::work(OllamaUrl { host: "127.0.0.1".to_owned(), port: 1 }),
+        work: fixtures::work_and_chores(OllamaUrl { host: "127.0.0.1".to_owned(), port: 1 }).0,
         link: Box::new(link),
         relay: "wss://relay.example.com:443/edge".to_owned(),
         edge: "gpu-1".to_owned(),

@@ -1,18 +1,16 @@
-//! What all requests share: Ollama, its settings, the ledger, the bodies' pool, the accounts.
+//! What all requests share: Ollama, its settings, the admission, the bodies' pool, the accounts.
 //!
-//! Invariants: a place in the ledger is given back when its [`Permit`] is dropped, whatever
-//! happened; bytes of bodies likewise with their [`BodyShare`].
+//! Invariant: bytes of bodies are given back when their [`BodyShare`] is dropped.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
-use causeway_wire::Load;
-use tokio::sync::Notify;
+use causeway_policy::Limits;
+use tokio::sync::mpsc;
 
+use crate::admission::{Admission, Chore};
 use crate::catalog::Catalog;
 use crate::config;
-use crate::ledger::{Ledger, Ticket};
 use crate::observe::Observer;
 use crate::ollama::Ollama;
 
@@ -23,57 +21,25 @@ const BODIES_POOL: usize = 256 * 1024 * 1024;
 pub(crate) struct Work {
     pub(crate) ollama: Ollama,
     pub(crate) settings: config::Ollama,
+    pub(crate) admit: config::Admission,
     pub(crate) catalog: Catalog,
     pub(crate) observer: Observer,
     pub(crate) bodies: Bodies,
-    /// Rung whenever the ledger changes; the load reporter listens.
-    pub(crate) load_changed: Notify,
-    ledger: Mutex<Ledger>,
+    pub(crate) admission: Arc<Admission>,
 }
 
 impl Work {
-    pub(crate) fn new(ollama: Ollama, settings: config::Ollama, catalog: Catalog, observer: Observer) -> Self {
-        let (bodies, load_changed, ledger) = (Bodies::default(), Notify::new(), Mutex::default());
-        Self { ollama, settings, catalog, observer, bodies, load_changed, ledger }
-    }
-
-    /// Occupies a place of the model until the permit is dropped.
-    pub(crate) fn admit(self: &Arc<Self>, now: Instant, model: &str) -> Permit {
-        let ticket = self.ledger().admit(now, model, self.settings.slots(model));
-        self.load_changed.notify_one();
-        Permit { work: Arc::clone(self), model: model.to_owned(), ticket, answered: None }
-    }
-
-    /// For the link.
-    pub(crate) fn load(&self) -> Load {
-        Load { models: self.ledger().load() }
-    }
-
-    pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A place of a model.
-pub(crate) struct Permit {
-    work: Arc<Work>,
-    model: String,
-    ticket: Ticket,
-    answered: Option<Instant>,
-}
-
-impl Permit {
-    /// The answer was whole: its time counts for the prediction.
-    pub(crate) fn answered(&mut self, now: Instant) {
-        self.answered = Some(now);
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        let now = self.answered.unwrap_or_else(|| tokio::time::Instant::now().into_std());
-        self.work.ledger().release(now, &self.model, self.ticket, self.answered.is_some());
-        self.work.load_changed.notify_one();
+    /// Nothing runs yet; the commands are for [`crate::admission::chores::run`].
+    pub(crate) fn new(
+        ollama: Ollama,
+        (settings, admit): (config::Ollama, config::Admission),
+        catalog: Catalog,
+        observer: Observer,
+    ) -> (Arc<Self>, mpsc::Receiver<Chore>) {
+        let limits = Limits { queue: usize::try_from(admit.queue_limit).unwrap_or(usize::MAX) };
+        let (admission, chores) = Admission::new(limits);
+        let bodies = Bodies::default();
+        (Arc::new(Self { ollama, settings, admit, catalog, observer, bodies, admission }), chores)
     }
 }
 

@@ -26,7 +26,7 @@ impl Way {
         let standin = Standin::spawn(config).await.unwrap();
         let url = standin.url();
         let binary = Path::new(env!("CARGO_BIN_EXE_causeway-run"));
-        let stack = Quickstart::start(binary, &["--ollama", &url]).await.unwrap();
+        let stack = Quickstart::start(binary, &["--ollama", &url, "--parallel", "64"]).await.unwrap();
         let api = stack.api();
         Self { stack, standin, api }
     }
@@ -154,7 +154,7 @@ async fn every_way_that_ollama_fails_is_a_clear_error_and_disturbs_no_one_else()
     let way = Way::open(models).await;
 
     let status = way.api.post("/api/chat", chat("status")).await.unwrap();
-    assert_eq!((status.status, status.json()["error"].as_str()), (500, Some("the runner stopped")));
+    assert_eq!((status.status, status.json()["error"].as_str()), (503, Some("the runner stopped")));
 
     let silent = way
         .api

@@ -6,7 +6,7 @@ use causeway_dialect::error;
 use causeway_dialect::route::Dialect;
 use causeway_wire::{Code, Failure, OpenRefused};
 
-use crate::core::limits::{SATURATED_LEAST, SATURATED_MOST};
+use crate::core::limits::{FORETOLD_MOST, SATURATED_LEAST, SATURATED_MOST};
 
 /// Why a caller gets an error instead of an answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -19,6 +19,8 @@ pub struct Refusal {
     pub message: String,
     /// When another try makes sense.
     pub retry_after: Option<Duration>,
+    /// The edge itself has predicted that time: it knows its queue.
+    pub foretold: bool,
     /// Methods that the path takes (405).
     pub allow: Option<&'static str>,
 }
@@ -32,6 +34,7 @@ impl Refusal {
             status: code.http_status(),
             message: message.into(),
             retry_after: default_retry_after(code),
+            foretold: false,
             allow: None,
         }
     }
@@ -50,10 +53,11 @@ impl Refusal {
         self
     }
 
-    /// The same, and where every slot is taken the time until one is predicted to be free.
+    /// The same, and where every slot is taken the time until one is predicted to be free, unless the
+    /// edge has said so itself.
     #[must_use]
     pub fn predicted(self, wait: Option<Duration>) -> Self {
-        if self.code == Code::Saturated { self.after(saturated_after(wait)) } else { self }
+        if self.code == Code::Saturated && !self.foretold { self.after(saturated_after(wait)) } else { self }
     }
 
     /// A request in a form that is refused.
@@ -102,7 +106,13 @@ impl Refusal {
 
 impl From<Failure> for Refusal {
     fn from(failure: Failure) -> Self {
-        Self::new(failure.code, failure.message)
+        let refusal = Self::new(failure.code, failure.message);
+        match failure.retry_after_ms.map(Duration::from_millis) {
+            Some(wait) if failure.code.curable_by_retry() => {
+                Self { foretold: true, ..refusal.after(wait.min(FORETOLD_MOST)) }
+            }
+            Some(_) | None => refusal,
+        }
     }
 }
 
@@ -153,6 +163,19 @@ fn default_retry_after(code: Code) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_edge_foretells_of_its_queue_is_passed_on_as_it_is_and_bounded() {
+        let told = |code, ms| Refusal::from(Failure { retry_after_ms: Some(ms), ..Failure::new(code, "m") });
+        let wait = Some(Duration::from_secs(9));
+        let headers = told(Code::Saturated, 1_234).predicted(wait).headers();
+        assert!(headers.contains(&("retry-after-ms", "1234".to_owned())), "{headers:?}");
+        assert!(headers.contains(&("retry-after", "2".to_owned())), "{headers:?}");
+        assert_eq!(told(Code::Saturated, u64::MAX).retry_after, Some(FORETOLD_MOST));
+        assert_eq!(told(Code::InvalidRequest, 5).retry_after, None);
+        let untold = Refusal::from(Failure::new(Code::Saturated, "m")).predicted(wait);
+        assert_eq!(untold.retry_after, wait);
+    }
 
     #[test]
     fn what_a_retry_cures_says_when_and_what_it_does_not_says_so() {

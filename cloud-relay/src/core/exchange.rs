@@ -5,7 +5,7 @@
 //! follows it. Absent: streams, sockets and timers, which are the shell's.
 
 use bytes::Bytes;
-use causeway_dialect::error::StreamTail;
+use causeway_dialect::error::{self, StreamTail};
 use causeway_dialect::route::{Dialect, Shape};
 use causeway_wire::{Code, Failure, Head, OpenRefused, Outcome};
 use http::{HeaderMap, StatusCode};
@@ -50,7 +50,7 @@ pub enum Command {
     Forward(Bytes),
     /// Terminal: the answer is whole.
     Finish,
-    /// Terminal: send these last bytes, which end a broken stream properly.
+    /// Terminal: send these last bytes, which end a broken answer properly.
     FinishWith(Bytes),
     /// Terminal: cut the connection; a broken whole body must not look whole.
     Cut,
@@ -79,6 +79,8 @@ pub struct Exchange {
     /// Why the last edge did not answer, for when there is no other.
     last: Option<Refusal>,
     tail: StreamTail,
+    /// Nothing but white space has gone out: what keeps a single answer alive.
+    blank: bool,
     outcome: Option<Outcome>,
     /// How it ended, if not well.
     code: Option<Code>,
@@ -96,6 +98,7 @@ impl Exchange {
             asked: 0,
             last: None,
             tail: StreamTail::default(),
+            blank: true,
             outcome: None,
             code: None,
         }
@@ -117,6 +120,12 @@ impl Exchange {
     #[must_use]
     pub fn code(&self) -> Option<Code> {
         self.code
+    }
+
+    /// The answer is one object, not a stream.
+    #[must_use]
+    pub fn is_single(&self) -> bool {
+        self.shape == Shape::Whole
     }
 
     /// Takes an event.
@@ -158,12 +167,15 @@ impl Exchange {
             }
             // Streaming.
             (Phase::Streaming, Event::Data(bytes)) => {
-                if self.shape != Shape::Whole {
+                if self.shape == Shape::Whole {
+                    self.blank = self.blank && bytes.iter().all(u8::is_ascii_whitespace);
+                } else {
                     self.tail.observe(&bytes);
                 }
                 Command::Forward(bytes)
             }
             (Phase::Streaming, Event::End(outcome)) => {
+                self.code = outcome.as_ref().and_then(|outcome| outcome.broke);
                 self.outcome = outcome;
                 self.phase = Phase::Over;
                 Command::Finish
@@ -213,6 +225,7 @@ impl Exchange {
         self.phase = Phase::Over;
         self.code = Some(code);
         match self.shape {
+            Shape::Whole if self.blank => Command::FinishWith(error::body(self.dialect, code, message).into()),
             Shape::Whole => Command::Cut,
             Shape::Ndjson | Shape::Sse => {
                 Command::FinishWith(self.tail.complete(self.dialect, self.shape, code, message).into())

@@ -101,11 +101,34 @@ fn a_broken_whole_body_and_a_broken_error_body_are_cut() {
     let mut whole = Exchange::new(Dialect::OpenAi, Shape::Whole);
     whole.on(opened("a"));
     whole.on(head(200));
+    assert_eq!(whole.on(Event::Data(Bytes::from_static(b" {"))), Command::Forward(Bytes::from_static(b" {")));
     assert_eq!(whole.on(Event::Failed(Failure::new(Code::LinkLost, "lost"))), Command::Cut);
     let mut error = exchange();
     error.on(opened("a"));
     assert!(matches!(error.on(head(404)), Command::Respond(StatusCode::NOT_FOUND, _)));
+    error.on(Event::Data(Bytes::from_static(b"{")));
     assert_eq!(error.on(Event::Failed(Failure::new(Code::LinkLost, "lost"))), Command::Cut);
+}
+
+#[test]
+fn a_single_answer_that_was_only_kept_alive_ends_with_the_dialects_own_error() {
+    let mut whole = Exchange::new(Dialect::OpenAi, Shape::Whole);
+    whole.on(opened("a"));
+    whole.on(head(200));
+    whole.on(Event::Data(Bytes::from_static(b" ")));
+    let Command::FinishWith(bytes) = whole.on(Event::Failed(Failure::new(Code::LinkLost, "lost"))) else {
+        panic!("not completed")
+    };
+    let body: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    assert_eq!(body["error"]["code"], "link_lost");
+}
+
+#[test]
+fn an_answer_that_says_itself_that_it_broke_is_booked_so() {
+    let mut exchange = streaming();
+    let outcome = Outcome { broke: Some(Code::UpstreamIncomplete), ..Outcome::default() };
+    assert_eq!(exchange.on(Event::End(Some(outcome))), Command::Finish);
+    assert_eq!(exchange.code(), Some(Code::UpstreamIncomplete));
 }
 
 #[test]

@@ -87,6 +87,9 @@ pub const SATURATED_LEAST: Duration = Duration::from_secs(1);
 /// …and no later: predictions that far are guesses.
 pub const SATURATED_MOST: Duration = Duration::from_secs(60);
 
+/// The longest wait that an edge may foretell: its queue holds nobody longer.
+pub const FORETOLD_MOST: Duration = Duration::from_secs(3_600);
+
 /// An edge whose last answer is older than this does not count as reachable: a ping after 15 s of
 /// silence, and twice the wait for its answer.
 pub const RETURN_PATH_FRESH: Duration = Duration::from_secs(30);

@@ -131,6 +131,8 @@ impl Streaming {
                         size += bytes.len();
                         ready.push_back(bytes);
                     }
+                    // Nothing has gone out yet, so that the error can have its own status.
+                    Command::FinishWith(_) if exchange.is_single() => cut = true,
                     Command::FinishWith(bytes) => {
                         ready.push_back(bytes);
                         over = true;

@@ -19,7 +19,8 @@ pub fn body(dialect: Dialect, code: Code, message: &str) -> Vec<u8> {
 
 /// The same for a single answer that broke off after its headers were committed, with the members of
 /// `x_causeway` where they say something.
-pub(crate) fn body_with(dialect: Dialect, code: Code, message: &str, trailer: Map<String, Value>) -> Vec<u8> {
+#[must_use]
+pub fn body_with(dialect: Dialect, code: Code, message: &str, trailer: Map<String, Value>) -> Vec<u8> {
     let members = members(dialect, code, message);
     if trailer.is_empty() {
         return format!("{{{members}}}").into_bytes();

@@ -68,11 +68,12 @@ pub enum Upstream {
     OpenAiModels,
     OpenAiModel,
     AnthropicMessages,
+    AnthropicCountTokens,
 }
 
 impl Upstream {
     /// Every route, for tables and tests.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::OllamaChat,
         Self::OllamaGenerate,
         Self::OllamaEmbed,
@@ -88,6 +89,7 @@ impl Upstream {
         Self::OpenAiModels,
         Self::OpenAiModel,
         Self::AnthropicMessages,
+        Self::AnthropicCountTokens,
     ];
 
     /// The path in its one exact form; of [`Self::OpenAiModel`] the part before the model's name.
@@ -109,6 +111,7 @@ impl Upstream {
             Self::OpenAiModels => "/v1/models",
             Self::OpenAiModel => "/v1/models/",
             Self::AnthropicMessages => "/v1/messages",
+            Self::AnthropicCountTokens => "/v1/messages/count_tokens",
         }
     }
 
@@ -126,7 +129,8 @@ impl Upstream {
             | Self::OpenAiCompletions
             | Self::OpenAiEmbeddings
             | Self::OpenAiResponses
-            | Self::AnthropicMessages => "POST",
+            | Self::AnthropicMessages
+            | Self::AnthropicCountTokens => "POST",
         }
     }
 
@@ -148,7 +152,7 @@ impl Upstream {
             | Self::OpenAiResponses
             | Self::OpenAiModels
             | Self::OpenAiModel => Dialect::OpenAi,
-            Self::AnthropicMessages => Dialect::Anthropic,
+            Self::AnthropicMessages | Self::AnthropicCountTokens => Dialect::Anthropic,
         }
     }
 
@@ -166,14 +170,21 @@ impl Upstream {
             | Self::OllamaShow
             | Self::OpenAiEmbeddings
             | Self::OpenAiModels
-            | Self::OpenAiModel => Shape::Whole,
+            | Self::OpenAiModel
+            | Self::AnthropicCountTokens => Shape::Whole,
         }
     }
 
-    /// Takes a slot and carries a model in its body.
+    /// Takes a slot of a model.
     #[must_use]
     pub const fn is_inference(self) -> bool {
-        !self.is_metadata()
+        !self.is_metadata() && !matches!(self, Self::AnthropicCountTokens)
+    }
+
+    /// Is about the one model that its body or its path names.
+    #[must_use]
+    pub const fn names_model(self) -> bool {
+        !matches!(self, Self::OllamaTags | Self::OllamaPs | Self::OllamaVersion | Self::OpenAiModels)
     }
 
     /// Reads only: tags, ps, version, show, models.

@@ -88,7 +88,7 @@ fn what_is_neither_served_nor_management_is_unknown() {
         ("/v1/audio/transcriptions", Dialect::OpenAi),
         ("/v1/models/", Dialect::OpenAi),
         ("/v1/models/a/b", Dialect::OpenAi),
-        ("/v1/messages/count_tokens", Dialect::Anthropic),
+        ("/v1/messages/batches", Dialect::Anthropic),
     ] {
         assert_eq!(classify("POST", path), Target::Unknown(dialect), "{path}");
     }

@@ -301,7 +301,6 @@ async fn run_links(hub: Hub, mut fresh: mpsc::Receiver<RelayLink>) {
 }
 
 /// The edge must ask for `/edge` and offer exactly our protocol.
-#[expect(clippy::result_large_err, reason = "the signature is tungstenite's")]
 fn check_upgrade(request: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
     let offered = request.headers().get(SEC_WEBSOCKET_PROTOCOL).and_then(|value| value.to_str().ok());
     if offered.map(str::trim) != Some(SUBPROTOCOL) {

@@ -116,6 +116,10 @@ pub struct Outcome {
     /// From `open` to the end, milliseconds, on the edge's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total_ms: Option<u64>,
+    /// The answer's last bytes are an error in the caller's dialect, and this is its code: its
+    /// headers were committed before it broke. Only an `end` says so; a `fail` has its own code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broke: Option<Code>,
 }
 
 /// `fail`: a request that ended without its whole answer, edge to relay.
@@ -128,6 +132,9 @@ pub struct Failure {
     /// The request did not run (or may run again) and another edge may take it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub retryable: bool,
+    /// When another try is likely to be served, milliseconds, where the edge can predict it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
     /// What was used all the same.
     #[serde(flatten)]
     pub outcome: Outcome,
@@ -137,7 +144,8 @@ impl Failure {
     /// A failure that used nothing.
     #[must_use]
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), retryable: false, outcome: Outcome::default() }
+        let (message, outcome) = (message.into(), Outcome::default());
+        Self { code, message, retryable: false, retry_after_ms: None, outcome }
     }
 
     /// The same, marked as one another edge may take.

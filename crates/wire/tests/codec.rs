@@ -72,7 +72,9 @@ fn golden() -> Vec<(Frame, &'static str)> {
         served_by: Some(Backend::Bedrock),
         first_token_ms: Some(7),
         total_ms: Some(9),
+        broke: None,
     };
+    let broken = Outcome { broke: Some(Code::UpstreamIncomplete), ..Outcome::default() };
     let hello = Hello {
         version: 1,
         edge: "home".to_owned(),
@@ -84,7 +86,11 @@ fn golden() -> Vec<(Frame, &'static str)> {
     };
     let load =
         ModelLoad { model: "m".to_owned(), in_flight: 1, queued: 2, wait_ms: 3, answer_ms: 4, tokens_per_s: 5.5 };
-    let failure = Failure { outcome: outcome.clone(), ..Failure::new(Code::Draining, "shutting down").retryable() };
+    let failure = Failure {
+        outcome: outcome.clone(),
+        retry_after_ms: Some(250),
+        ..Failure::new(Code::Draining, "shutting down").retryable()
+    };
     let head = Head { status: 200, headers: vec![("content-type".to_owned(), "text/plain".to_owned())] };
     vec![
         (
@@ -130,8 +136,12 @@ fn golden() -> Vec<(Frame, &'static str)> {
             "{\"type\":\"end\",\"stream\":\"01HF7YAT000000000000000001\",\"seq\":9,\"outcome\":{\"input_tokens\":3,\"output_tokens\":5,\"usd\":0.25,\"served_by\":\"bedrock\",\"first_token_ms\":7,\"total_ms\":9}}\n€",
         ),
         (
+            Frame::End { stream: stream(), seq: 9, body: Bytes::new(), outcome: Some(Box::new(broken)), reply: None },
+            "{\"type\":\"end\",\"stream\":\"01HF7YAT000000000000000001\",\"seq\":9,\"outcome\":{\"broke\":\"upstream_incomplete\"}}",
+        ),
+        (
             Frame::Fail { stream: stream(), seq: 0, failure: Box::new(failure), reply: None },
-            r#"{"type":"fail","stream":"01HF7YAT000000000000000001","seq":0,"failure":{"code":"draining","message":"shutting down","retryable":true,"input_tokens":3,"output_tokens":5,"usd":0.25,"served_by":"bedrock","first_token_ms":7,"total_ms":9}}"#,
+            r#"{"type":"fail","stream":"01HF7YAT000000000000000001","seq":0,"failure":{"code":"draining","message":"shutting down","retryable":true,"retry_after_ms":250,"input_tokens":3,"output_tokens":5,"usd":0.25,"served_by":"bedrock","first_token_ms":7,"total_ms":9}}"#,
         ),
         (
             Frame::Ack { stream: stream(), next: 4, limit: 262_144, miss: vec![4, 6], reply: None },

@@ -34,7 +34,7 @@ fn the_shipped_files_commented_settings_are_valid_too() {
 }
 
 /// A value other than the default for every scalar key, as the environment would say it.
-const OTHER: [(&str, &str); 12] = [
+const OTHER: [(&str, &str); 14] = [
     ("relay.url", "wss://other.example:444/edge"),
     ("relay.connections", "3"),
     ("relay.ca-file", "/tmp/ca.pem"),
@@ -45,6 +45,8 @@ const OTHER: [(&str, &str); 12] = [
     ("admission.first-token-ms", "1234"),
     ("admission.queue-timeout-ms", "4321"),
     ("admission.queue-limit", "7"),
+    ("admission.stream-heartbeat-ms", "8"),
+    ("admission.single-heartbeat-ms", "9"),
     ("privacy.route", "local-only"),
     ("status.listen", "[::1]:9999"),
 ];

@@ -1,144 +1,149 @@
-//! Drives one session: the caller's stream on one side, Ollama on the other.
+//! Drives one session: the caller's stream on one side, the admission and Ollama on the other.
 //!
-//! Invariants: a cancel is looked at before anything else, also while Ollama's headers are
-//! awaited; token streams are read at full speed into the link's bounded buffer, single answers as
-//! the link's window allows; the model's place is held until the last byte, after a cancel a
-//! little longer. Absent: decisions (`session.rs`, `gate.rs`).
+//! Invariants: a cancel is looked at before anything else, also while a slot or Ollama's headers are
+//! awaited; Ollama is read at full speed into the link's bounded buffer; the model's slot is held
+//! until the last byte. Absent: decisions (`session.rs`, `admission.rs`, `gate.rs`), what goes to the
+//! caller (`session/send.rs`).
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
-use causeway_dialect::envelope;
+use causeway_dialect::native::Bounds;
+use causeway_dialect::route;
 use causeway_dialect::route::Shape;
+use causeway_policy::{Deadline, ModelSettings, Verdict};
 use causeway_transport::Received;
-use causeway_wire::{Code, Failure, Head, Open, Outcome, SendRefused};
-use tokio::time::sleep_until;
+use causeway_wire::{Code, Failure, Open};
+use tokio::time::{sleep_until, timeout};
 
+use super::answer::{Heard, Writer};
 use super::body::Body;
+use super::send::Sender;
 use super::upstream::{Brought, Upstreams};
-use super::{Command, Ending, Event, Session, Trouble};
+use super::{Command, Ending, Event, FIRST_TOKEN, Session, Terms, Trouble, Upstream};
+use crate::admission::{Decision, Health, Place, Wanted};
 use crate::caller::Caller;
-use crate::filter;
 use crate::gate::Plan;
-use crate::observe::Finished;
+use crate::job::{self, About, Job, Outgoing};
+use crate::now;
+use crate::observe::{Finished, Queueing};
 use crate::work::Work;
 
-/// The slot of an answer that was broken off counts as busy for this long: Ollama stops at its next
-/// token, or at the next batch of the prompt.
-const RELEASING: Duration = Duration::from_millis(100);
-
-/// A single answer up to this size goes out as one message with its head, bytes; a larger one
-/// flows as the window allows.
-const SINGLE_MESSAGE: usize = 64 * 1024;
+/// Ollama's connection is kept for the next request if it ends within this time after the answer.
+const ENDING: Duration = Duration::from_millis(500);
 
 /// Runs one permitted request to its end and accounts for it.
 pub(crate) async fn serve(work: Arc<Work>, open: Box<Open>, plan: Plan, id: String, caller: impl Caller) {
     let opened = now();
-    let permit = plan.model.as_deref().filter(|_| plan.route.is_inference()).map(|model| work.admit(opened, model));
-    let run = Run {
-        session: Session::new(opened, plan.route, plan.shape, plan.deadline),
+    let streams = plan.shape != Shape::Whole;
+    let heartbeat = if streams { work.admit.stream_heartbeat } else { work.admit.single_heartbeat };
+    let terms = Terms { deadline: plan.deadline, streams, is_text: !plan.is_vectors(), heartbeat };
+    let mut run = Run {
+        session: Session::new(opened, terms),
         upstream: Upstreams::Idle,
         body: Body::new(work.bodies.share()),
-        held: Held::default(),
-        broke_off: false,
+        prepared: None,
+        part: 0,
+        place: None,
+        last: None,
+        asked: false,
+        health: Health::Well,
+        queueing: Queueing::default(),
+        lingers: false,
         work: &work,
         open: &open,
         plan: &plan,
-        caller,
+        id: &id,
+        sender: Sender::new(caller),
     };
-    let Ended { ending, outcome, first_token, broke_off } = run.run().await;
+    let ending = run.run().await;
+    let (outcome, first_token) = (run.session.outcome(now()), run.session.first_byte_after());
     work.observer.finished(Finished {
-        id,
+        id: id.clone(),
         method: &open.method,
         path: &open.path,
         dialect: plan.route.dialect(),
         model: plan.model.as_deref(),
-        stream: plan.shape != Shape::Whole,
+        stream: streams,
         ending,
         outcome,
         first_token,
+        queueing: run.queueing,
         total: now() - opened,
     });
-    if let Some(mut permit) = permit {
-        if ending == Ending::Served(200) {
-            permit.answered(now());
-        }
-        if broke_off {
-            tokio::time::sleep(RELEASING).await;
-        }
-    }
+    run.let_go().await;
 }
 
-/// A single answer that is still held back.
-#[derive(Default)]
-struct Held {
-    head: Option<Head>,
-    chunks: Vec<Bytes>,
-    length: usize,
+/// What was understood of the body.
+pub(super) struct Prepared {
+    pub(super) writer: Writer,
+    pub(super) dropped: String,
+    parts: Vec<Outgoing>,
+    /// The route on Ollama.
+    route: route::Upstream,
 }
 
 struct Run<'a, C> {
     session: Session,
     upstream: Upstreams,
     body: Body,
-    held: Held,
-    broke_off: bool,
-    work: &'a Work,
+    prepared: Option<Prepared>,
+    /// The present part.
+    part: usize,
+    place: Option<Place>,
+    /// When Ollama last said something of this part.
+    last: Option<Instant>,
+    /// Ollama was asked for this part.
+    asked: bool,
+    /// What the present run says of Ollama.
+    health: Health,
+    queueing: Queueing,
+    /// Ollama is left alone until its first byte.
+    lingers: bool,
+    work: &'a Arc<Work>,
     open: &'a Open,
     plan: &'a Plan,
-    caller: C,
-}
-
-/// How a request ended.
-struct Ended {
-    ending: Ending,
-    outcome: Outcome,
-    first_token: Option<Duration>,
-    /// Ollama was at work on it.
-    broke_off: bool,
+    id: &'a str,
+    sender: Sender<C>,
 }
 
 impl<C: Caller> Run<'_, C> {
-    async fn run(mut self) -> Ended {
+    async fn run(&mut self) -> Ending {
         let mut timer = pin!(sleep_until(self.session.timeout().into()));
         loop {
             let happened = tokio::select! {
                 biased;
-                received = self.caller.recv() => Happened::Received(received),
-                brought = self.upstream.next(self.plan.model.as_deref()) => Happened::Brought(brought),
+                received = self.sender.caller.recv() => Happened::Received(received),
+                decision = decided(&mut self.place) => Happened::Decided(decision),
+                brought = self.upstream.next() => Happened::Brought(brought),
                 () = timer.as_mut() => Happened::Tick,
             };
-            let ticked = matches!(happened, Happened::Tick);
-            let (command, chunk) = self.decide(happened);
-            // Only at the first byte can the next timeout come nearer. Later it moves away, and an
-            // early tick costs less than resetting the timer at every chunk.
-            let first = matches!(command, Command::Forward(Some(_)));
-            self.act(command, chunk).await;
-            if let Some(ending) = self.session.ending() {
-                let (outcome, first_token) = (self.session.outcome(now()), self.session.first_byte_after());
-                return Ended { ending, outcome, first_token, broke_off: self.broke_off };
+            // Bytes only move the next timeout away, and an early tick costs less than resetting the
+            // timer at every chunk.
+            let resets = !matches!(happened, Happened::Brought(Brought::Chunk(_)));
+            let mut command = self.decide(happened);
+            // A command may be an event itself: a body that was read, a slot that was free.
+            while let Some(event) = self.act(command).await {
+                command = self.session.handle(now(), event);
             }
-            if ticked || first {
+            if let Some(ending) = self.session.ending() {
+                return ending;
+            }
+            if resets {
                 timer.as_mut().reset(self.session.timeout().into());
             }
         }
     }
 
-    fn decide(&mut self, happened: Happened) -> (Command, Bytes) {
+    fn decide(&mut self, happened: Happened) -> Command {
         let now = now();
-        let event = match happened {
-            Happened::Tick => Event::Tick,
-            Happened::Received(received) => return (self.on_received(now, received), Bytes::new()),
-            Happened::Brought(Brought::Chunk(chunk)) => {
-                return (self.session.handle(now, Event::Chunk(&chunk)), chunk);
-            }
-            Happened::Brought(Brought::Answer(head)) => Event::Answer(head),
-            Happened::Brought(Brought::Eof) => Event::Eof,
-            Happened::Brought(Brought::Broken(trouble)) => Event::Broken(trouble),
-        };
-        (self.session.handle(now, event), Bytes::new())
+        match happened {
+            Happened::Tick => self.session.handle(now, Event::Tick),
+            Happened::Received(received) => self.on_received(now, received),
+            Happened::Decided(decision) => self.on_decision(now, decision),
+            Happened::Brought(brought) => self.on_brought(now, brought),
+        }
     }
 
     fn on_received(&mut self, now: Instant, received: Received) -> Command {
@@ -147,7 +152,7 @@ impl<C: Caller> Run<'_, C> {
                 let length = bytes.len();
                 if !self.body.push(bytes) {
                     let message = "the edge holds too many request bodies at once: try again";
-                    return self.session.give_up(now, Code::Saturated, message);
+                    return self.session.give_up(now, Failure::new(Code::Saturated, message).retryable());
                 }
                 self.session.handle(now, Event::Body(length))
             }
@@ -159,199 +164,252 @@ impl<C: Caller> Run<'_, C> {
         }
     }
 
-    async fn act(&mut self, command: Command, chunk: Bytes) {
-        let passed = match command {
+    fn on_decision(&mut self, now: Instant, decision: Decision) -> Command {
+        let why = match decision {
+            Decision::Granted => {
+                let waited = self.place.as_ref().and_then(Place::waited).unwrap_or_default();
+                self.queueing.waited += waited;
+                self.work.observer.metrics.queue_wait(waited);
+                None
+            }
+            Decision::Refused(refusal) => {
+                self.work.observer.metrics.admission(&Verdict::Refuse(refusal));
+                Some(self.work.admission.explain(refusal, self.model()))
+            }
+            Decision::Overflow(_) | Decision::Late(_) => None,
+        };
+        self.session.handle(now, Event::Decided(decision, why))
+    }
+
+    fn on_brought(&mut self, now: Instant, brought: Brought) -> Command {
+        let Some(Prepared { writer, .. }) = &mut self.prepared else { return Command::Wait };
+        let heard = match brought {
+            Brought::Status(status) => {
+                writer.status(status);
+                self.health = if status >= 500 { Health::Broken } else { Health::Well };
+                return self.session.handle(now, Event::Status(status));
+            }
+            Brought::Broken(trouble) => {
+                self.health = match trouble {
+                    Trouble::Down(_) => Health::Gone,
+                    Trouble::Cut(_) => Health::Broken,
+                    Trouble::BadRequest(_) => Health::Well,
+                };
+                return self.session.handle(now, Event::Broken(trouble));
+            }
+            Brought::Chunk(chunk) => writer.feed(&chunk),
+            Brought::Eof => writer.eof(),
+        };
+        self.session.tokens = writer.tokens;
+        let told = writer.told;
+        let event = match heard {
+            Heard::Fault(code, message) => Event::Fault(code, message),
+            Heard::Quiet => return Command::Wait,
+            Heard::Whole => Event::Whole,
+            Heard::More { visible } => Event::Told(visible),
+        };
+        if matches!(event, Event::Told(_) | Event::Whole) {
+            self.note(now, told);
+        }
+        self.session.handle(now, event)
+    }
+
+    /// Tells ledger and metrics of a sign of life.
+    fn note(&mut self, now: Instant, told: u32) {
+        let (metrics, last) = (&self.work.observer.metrics, self.last.replace(now));
+        let Some(place) = &self.place else { return };
+        if let Some(last) = last {
+            metrics.inter_token(now.saturating_duration_since(last));
+            place.progress(now, told);
+        } else if let Some(promise) = place.first_token(now) {
+            metrics.prediction_error(&promise);
+        }
+    }
+
+    /// Does what the machine says; where that is an event itself, it is given back.
+    async fn act(&mut self, command: Command) -> Option<Event> {
+        let sent = match command {
             Command::Wait => Ok(()),
+            Command::Prepare => return self.prepare(),
+            Command::Submit => return Some(self.submit()),
             Command::Ask => {
                 self.ask();
                 Ok(())
             }
-            Command::Forward(head) => {
-                if head.is_some() {
-                    // Ollama has read the body.
-                    self.body.is_sent();
-                }
-                self.forward(head, chunk).await
+            Command::Pass => {
+                // Ollama has read the body.
+                self.body.is_sent();
+                self.sender.pass(self.prepared.as_mut(), self.plan, &mut self.session)
             }
-            Command::Finish(head, outcome) => self.finish(head, outcome).await,
-            Command::Fail(failure) => {
-                self.fail(failure).await;
+            Command::Heartbeat => self.sender.heartbeat(self.prepared.as_mut(), self.plan, &mut self.session).await,
+            Command::Finish => {
+                self.give_back_finished();
+                self.sender.finish(self.prepared.as_mut(), self.plan, &self.session).await
+            }
+            Command::Fail(failure, upstream) => {
+                self.fail(failure, upstream).await;
                 Ok(())
             }
+            Command::Break(failure, upstream) => {
+                self.give_back(upstream);
+                self.sender.end_with(self.prepared.as_mut(), self.plan, failure).await
+            }
             Command::Stop => {
-                self.break_off();
+                self.give_back(Upstream::Drop);
                 Ok(())
             }
         };
-        if let Err(snag) = passed {
-            self.give_up(snag).await;
+        if let Err(refused) = sent {
+            self.give_back(Upstream::Drop);
+            self.sender.give_up(&mut self.session, refused).await;
+        }
+        None
+    }
+
+    fn prepare(&mut self) -> Option<Event> {
+        let body = self.body.take();
+        let created = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let bounds = Bounds { num_ctx: self.work.settings.num_ctx(self.model()), ..Bounds::default() };
+        let about = About { plan: self.plan, id: self.id, created, bounds: &bounds };
+        match job::read(about, &body) {
+            Ok(Job { parts, kind, dropped, route }) => {
+                let writer = Writer::new(kind, self.plan.route.dialect(), self.plan.shape);
+                let count = parts.len();
+                self.prepared = Some(Prepared { writer, dropped, parts, route });
+                Some(Event::Ready(count))
+            }
+            Err(failure) => {
+                let command = self.session.give_up(now(), failure);
+                if let Command::Fail(failure, _) | Command::Break(failure, _) = command {
+                    self.sender.caller.fail(failure);
+                }
+                None
+            }
+        }
+    }
+
+    fn submit(&mut self) -> Event {
+        let now = now();
+        if let Some(place) = self.place.take() {
+            place.finished(now, self.prepared.as_ref().map(|prepared| prepared.writer.measured).unwrap_or_default());
+            self.part += 1;
+        }
+        (self.last, self.asked) = (None, false);
+        let parts = self.prepared.as_ref().map(|prepared| prepared.parts.as_slice()).unwrap_or_default();
+        let Some(part) = parts.get(self.part) else {
+            return Event::Fault(Code::Internal, "the edge lost count of this request's parts".to_owned());
+        };
+        let age = self.session.age(now);
+        let deadline = match self.plan.deadline {
+            Some(deadline) => Deadline { after: deadline.saturating_sub(age), hard: true },
+            None => Deadline { after: self.work.admit.first_token.saturating_sub(age), hard: false },
+        };
+        let terms = job::Terms {
+            key: self.work.admission.key(&self.open.key),
+            deadline: Some(deadline),
+            queue_timeout: self.work.admit.queue_timeout,
+        };
+        let model = self.plan.model.as_deref().unwrap_or_default();
+        let settings =
+            ModelSettings { parallel: self.work.settings.slots(model), forced_one: self.plan.local.is_forced_to_one() };
+        let wanted = Wanted { id: self.id, model, settings };
+        let (verdict, place) = self.work.admission.submit(now, wanted, |model| part.need.ask(model, terms));
+        self.work.observer.metrics.admission(&verdict);
+        self.place = place;
+        match verdict {
+            Verdict::Admit => Event::Decided(Decision::Granted, None),
+            Verdict::Queue(forecast) => {
+                self.queueing.promised.get_or_insert(forecast.first_token);
+                Event::Queued
+            }
+            Verdict::Overflow(reason) => Event::Decided(Decision::Overflow(reason), None),
+            Verdict::Refuse(refusal) => {
+                Event::Decided(Decision::Refused(refusal), Some(self.work.admission.explain(refusal, model)))
+            }
         }
     }
 
     fn ask(&mut self) {
-        let (route, model) = (self.plan.route, self.plan.model.as_deref());
-        let body = self.body.take();
-        let body = match route.method() {
-            "GET" => Ok(None),
-            _ => envelope::rewrite(&body, model, self.open.stream).map(|body| Some(Bytes::from(body))),
-        };
-        self.upstream = Upstreams::Asking(match body {
-            Ok(body) => self.work.ollama.ask(route, model, &self.open.headers, body),
-            Err(bad) => Box::pin(async move { Err(Trouble::BadRequest(bad.to_string())) }),
-        });
+        let Some(prepared) = &mut self.prepared else { return };
+        prepared.writer.begin();
+        self.asked = true;
+        if let Some(part) = prepared.parts.get(self.part) {
+            let asking = self.work.ollama.ask(prepared.route, None, &self.open.headers, Some(part.body.clone()));
+            self.upstream = Upstreams::Asking(asking);
+        }
     }
 
-    async fn forward(&mut self, head: Option<Head>, chunk: Bytes) -> Result<(), Snag> {
-        if self.plan.shape == Shape::Whole {
-            return self.hold(head, chunk).await;
-        }
-        match head {
-            Some(head) => self.caller.send_head_with(head, chunk)?,
-            None => self.caller.send_now(chunk)?,
-        }
-        Ok(())
-    }
-
-    /// Keeps a single answer back until it is whole or over 64 KiB; one that is filtered always.
-    async fn hold(&mut self, head: Option<Head>, chunk: Bytes) -> Result<(), Snag> {
-        if let Some(head) = head {
-            self.held.head = Some(head);
-        } else if self.held.head.is_none() {
-            self.caller.send(chunk).await?;
-            return Ok(());
-        }
-        self.held.length += chunk.len();
-        self.held.chunks.push(chunk);
-        if self.is_filtered() {
-            return if self.held.length > filter::MAX_METADATA { Err(Snag::Metadata) } else { Ok(()) };
-        }
-        if self.held.length > SINGLE_MESSAGE
-            && let Some(head) = self.held.head.take()
-        {
-            self.caller.send_head(head);
-            for chunk in std::mem::take(&mut self.held.chunks) {
-                self.caller.send(chunk).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn finish(&mut self, head: Option<Head>, outcome: Outcome) -> Result<(), Snag> {
-        let Some(head) = self.held.head.take().or(head) else {
-            self.caller.finish(Some(outcome));
-            return Ok(());
-        };
-        let body = match std::mem::take(&mut self.held.chunks) {
-            mut chunks if chunks.len() == 1 => chunks.pop().unwrap_or_default(),
-            chunks => chunks.concat().into(),
-        };
-        let body = match self.is_filtered() && head.status == 200 {
-            true => self.filtered(&body).ok_or(Snag::Metadata)?,
-            false => body,
-        };
-        if body.len() <= SINGLE_MESSAGE {
-            self.caller.send_whole(head, body, outcome)?;
-            return Ok(());
-        }
-        self.caller.send_head(head);
-        self.caller.send(body).await?;
-        self.caller.finish(Some(outcome));
-        Ok(())
-    }
-
-    async fn fail(&mut self, failure: Failure) {
-        if failure.code != Code::Cancelled {
-            self.break_off();
-            self.caller.fail(failure);
-            return;
-        }
-        let cancelled = now();
-        self.break_off();
-        // The client's connection task was woken by the drop and runs before this one resumes;
-        // it closes the socket in that step.
-        tokio::task::yield_now().await;
-        if self.broke_off {
+    async fn fail(&mut self, failure: Failure, upstream: Upstream) {
+        let cancelled = (failure.code == Code::Cancelled).then(now);
+        let at_work = self.upstream.is_at_work();
+        self.give_back(upstream);
+        if let Some(cancelled) = cancelled.filter(|_| at_work) {
+            // The client's connection task was woken by the drop and runs before this one resumes;
+            // it closes the socket in that step.
+            tokio::task::yield_now().await;
             self.work.observer.metrics.cancel_to_release(now() - cancelled);
         }
-        self.caller.fail(failure);
+        self.sender.caller.fail(failure);
     }
 
-    /// Closes the connection to Ollama, if one is at work.
-    fn break_off(&mut self) {
-        self.broke_off |= !matches!(self.upstream, Upstreams::Idle);
-        self.upstream = Upstreams::Idle;
-    }
-
-    /// The answer cannot be passed on: the link ended the stream, by itself or because of a
-    /// cancel, or the answer is not fit to leave.
-    async fn give_up(&mut self, snag: Snag) {
-        self.break_off();
-        let ending = match snag {
-            Snag::Metadata => Ending::Failed(Code::UpstreamIncomplete),
-            Snag::Refused(SendRefused::Overrun) => Ending::Failed(Code::SlowReader),
-            Snag::Refused(SendRefused::Ended) => match self.why_ended().await {
-                Some(Received::Cancelled(_)) => Ending::Cancelled,
-                Some(Received::Failed(failure)) => Ending::Failed(failure.code),
-                Some(Received::Head(_) | Received::Data(_) | Received::End(_)) | None => Ending::Failed(Code::LinkLost),
-            },
-        };
-        let failure = self.session.overtaken(now(), ending, snag.message());
-        self.caller.fail(failure);
-    }
-
-    /// What the link has to say of a stream that it ended; nothing if it says nothing at once.
-    async fn why_ended(&mut self) -> Option<Received> {
-        tokio::select! {
-            biased;
-            received = self.caller.recv() => Some(received),
-            () = std::future::ready(()) => None,
+    /// The answer is whole: its slot is free.
+    fn give_back_finished(&mut self) {
+        if let (Some(place), Some(prepared)) = (self.place.take(), &self.prepared) {
+            place.finished(now(), prepared.writer.measured);
         }
     }
 
-    fn is_filtered(&self) -> bool {
-        filter::applies(self.plan.route)
+    /// The answer ends early: Ollama is told, by closing its connection, and the ledger how.
+    fn give_back(&mut self, upstream: Upstream) {
+        self.lingers = upstream == Upstream::Linger;
+        if self.lingers {
+            return;
+        }
+        // One that has not been asked waits, or has ended by itself.
+        let stopped = self.asked && !self.upstream.is_at_work();
+        self.upstream = Upstreams::Idle;
+        match self.place.take() {
+            Some(place) if stopped => place.failed(now(), self.health),
+            Some(place) => place.cancelled(now()),
+            None => {}
+        }
     }
 
-    fn filtered(&self, body: &[u8]) -> Option<Bytes> {
-        filter::apply(self.plan.route, body, &self.work.settings.models).map(Bytes::from)
+    /// What is left to do once the caller has everything.
+    async fn let_go(mut self) {
+        if self.lingers {
+            // To leave while the model loads would abort the load.
+            let first = async { while matches!(self.upstream.next().await, Brought::Status(_)) {} };
+            let _first = timeout(FIRST_TOKEN, first).await;
+            if let Some(place) = self.place.take() {
+                place.cancelled(now());
+            }
+            return;
+        }
+        if self.upstream.is_at_work() {
+            let end = async { while !matches!(self.upstream.next().await, Brought::Eof | Brought::Broken(_)) {} };
+            let _ended = timeout(ENDING, end).await;
+        }
+    }
+
+    fn model(&self) -> &str {
+        self.plan.model.as_deref().unwrap_or_default()
     }
 }
 
 /// What happened first.
 enum Happened {
     Received(Received),
+    Decided(Decision),
     Brought(Brought),
     Tick,
 }
 
-/// Why an answer cannot be passed on.
-#[derive(Clone, Copy, Debug)]
-enum Snag {
-    /// The link does not take it.
-    Refused(SendRefused),
-    /// It must be filtered and is too large for that, or is not what the route promises.
-    Metadata,
-}
-
-impl From<SendRefused> for Snag {
-    fn from(refused: SendRefused) -> Self {
-        Self::Refused(refused)
+async fn decided(place: &mut Option<Place>) -> Decision {
+    match place {
+        Some(place) => place.decided().await,
+        None => std::future::pending().await,
     }
-}
-
-impl Snag {
-    const fn message(self) -> &'static str {
-        match self {
-            Self::Metadata => "Ollama's answer is not what this route promises: it is not passed on",
-            Self::Refused(SendRefused::Overrun) => "the caller read too slowly: the edge's buffer is full",
-            Self::Refused(SendRefused::Ended) => "the stream ended before its answer did",
-        }
-    }
-}
-
-/// The runtime's clock, so that tests with paused time drive sessions too.
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }
 
 #[cfg(test)]

@@ -1,183 +1,261 @@
 //! The machine alone: time is made up, nothing is read or sent.
 
+use causeway_policy::{Refusal, RefusalCode};
+
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
-const TOKEN: &[u8] = b"{\"done\":false}\n";
-const DONE: &[u8] = b"{\"done\":true,\"prompt_eval_count\":3,\"eval_count\":2}\n";
+const STREAM: Terms = Terms { deadline: None, streams: true, is_text: true, heartbeat: Duration::from_secs(10) };
+const SINGLE: Terms = Terms { streams: false, heartbeat: Duration::from_secs(50), ..STREAM };
 
-fn chat(now: Instant) -> Session {
-    Session::new(now, Upstream::OllamaChat, Shape::Ndjson, None)
-}
+const ALL: [Reached; 4] = [Reached::Receiving, Reached::Queued, Reached::Asked, Reached::Answering];
 
-fn head(status: u16) -> Head {
-    let content_type = if status == 200 { "application/x-ndjson" } else { "application/json" };
-    Head { status, headers: vec![("content-type".to_owned(), content_type.to_owned())] }
+/// How far a session has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Reached {
+    Receiving,
+    Queued,
+    Asked,
+    Answering,
 }
 
 fn start() -> Instant {
     Instant::now()
 }
 
-fn asked(now: Instant) -> Session {
-    let mut session = chat(now);
-    assert_eq!(session.handle(now, Event::BodyEnd), Command::Ask);
+fn session(now: Instant, terms: Terms, reached: Reached) -> Session {
+    let mut session = Session::new(now, terms);
+    if reached == Reached::Receiving {
+        return session;
+    }
+    assert_eq!(session.handle(now, Event::BodyEnd), Command::Prepare);
+    assert_eq!(session.handle(now, Event::Ready(1)), Command::Submit);
+    assert_eq!(session.handle(now, Event::Queued), Command::Wait);
+    if reached == Reached::Queued {
+        return session;
+    }
+    assert_eq!(session.handle(now, Event::Decided(Decision::Granted, None)), Command::Ask);
+    assert_eq!(session.handle(now, Event::Status(200)), Command::Wait);
+    if reached == Reached::Answering {
+        assert_eq!(session.handle(now + SECOND, Event::Told(true)), Command::Pass);
+        session.spoke(now + SECOND);
+    }
     session
 }
 
-fn answering(now: Instant) -> Session {
-    let mut session = asked(now);
-    assert_eq!(session.handle(now, Event::Answer(head(200))), Command::Wait);
-    assert_eq!(session.handle(now + SECOND, Event::Chunk(TOKEN)), Command::Forward(Some(head(200))));
-    session
+fn failed(command: Command) -> Failure {
+    let (Command::Fail(failure, Upstream::Drop) | Command::Break(failure, Upstream::Drop)) = command else {
+        panic!("expected a failure, got {command:?}")
+    };
+    failure
 }
 
-fn code_of(command: &Command) -> Code {
-    let Command::Fail(failure) = command else { panic!("expected a failure, got {command:?}") };
-    failure.code
+fn code_of(command: Command) -> Code {
+    failed(command).code
 }
 
 #[test]
-fn an_answer_is_forwarded_with_its_head_at_the_first_byte_and_accounted_as_served() {
+fn an_answer_is_passed_from_its_first_visible_token_and_accounted_as_served() {
     let now = start();
-    let mut session = answering(now);
-    assert_eq!(session.handle(now + SECOND, Event::Chunk(DONE)), Command::Forward(None));
-    let Command::Finish(None, outcome) = session.handle(now + 2 * SECOND, Event::Eof) else { panic!() };
+    let mut session = session(now, STREAM, Reached::Asked);
+    assert_eq!(session.handle(now + SECOND, Event::Told(false)), Command::Wait, "nothing can be seen yet");
+    assert_eq!(session.handle(now + 2 * SECOND, Event::Told(true)), Command::Pass);
+    session.tokens = Tokens { input: Some(3), output: Some(2) };
+    assert_eq!(session.handle(now + 3 * SECOND, Event::Whole), Command::Finish);
+    let outcome = session.outcome(now + 3 * SECOND);
     assert_eq!((outcome.input_tokens, outcome.output_tokens), (Some(3), Some(2)));
-    assert_eq!((outcome.first_token_ms, outcome.total_ms), (Some(1_000), Some(2_000)));
+    assert_eq!((outcome.first_token_ms, outcome.total_ms), (Some(1_000), Some(3_000)));
     assert_eq!(session.ending(), Some(Ending::Served(200)));
+}
+
+#[test]
+fn a_request_of_several_parts_asks_for_a_slot_for_each() {
+    let now = start();
+    let mut session = Session::new(now, SINGLE);
+    session.handle(now, Event::BodyEnd);
+    let mut command = session.handle(now, Event::Ready(3));
+    for _ in 0..3 {
+        assert_eq!(command, Command::Submit);
+        assert_eq!(session.handle(now, Event::Decided(Decision::Granted, None)), Command::Ask);
+        command = session.handle(now, Event::Whole);
+    }
+    assert_eq!(command, Command::Finish);
 }
 
 #[test]
 fn nothing_follows_an_ending() {
     let now = start();
-    let mut session = answering(now);
-    assert_eq!(code_of(&session.handle(now, Event::Cancelled)), Code::Cancelled);
-    for event in [Event::Chunk(TOKEN), Event::Eof, Event::Cancelled, Event::Tick, Event::LinkFailed(Code::LinkLost)] {
+    let mut session = session(now, STREAM, Reached::Answering);
+    assert_eq!(code_of(session.handle(now, Event::Cancelled)), Code::Cancelled);
+    for event in [Event::Told(true), Event::Whole, Event::Cancelled, Event::Tick, Event::LinkFailed(Code::LinkLost)] {
         assert_eq!(session.handle(now, event), Command::Stop);
     }
     assert_eq!(session.ending(), Some(Ending::Cancelled));
 }
 
 #[test]
-fn a_cancel_says_what_was_used_so_far() {
+fn a_caller_may_leave_in_every_state() {
     let now = start();
-    let Command::Fail(failure) = answering(now).handle(now + SECOND, Event::Cancelled) else { panic!() };
-    assert_eq!(failure.outcome.output_tokens, Some(1));
-    assert_eq!(failure.outcome.served_by, Some(Backend::Local));
+    for reached in ALL {
+        let mut session = session(now, STREAM, reached);
+        assert_eq!(code_of(session.handle(now + SECOND, Event::Cancelled)), Code::Cancelled, "{reached:?}");
+        assert_eq!(session.ending(), Some(Ending::Cancelled));
+    }
 }
 
 #[test]
-fn an_end_without_done_is_incomplete() {
+fn a_refusal_before_the_headers_says_when_to_come_back_and_another_edge_may_take_it() {
     let now = start();
-    let mut session = answering(now);
-    assert_eq!(code_of(&session.handle(now, Event::Eof)), Code::UpstreamIncomplete);
-    assert_eq!(session.ending(), Some(Ending::Failed(Code::UpstreamIncomplete)));
+    let mut session = session(now, STREAM, Reached::Queued);
+    let refusal = Refusal { code: RefusalCode::Saturated, retry_after: SECOND };
+    let why = Some((Code::Saturated, "full".to_owned()));
+    let Command::Fail(failure, Upstream::Drop) =
+        session.handle(now + SECOND, Event::Decided(Decision::Refused(refusal), why))
+    else {
+        panic!()
+    };
+    assert_eq!((failure.code, failure.retry_after_ms, failure.retryable), (Code::Saturated, Some(1_000), true));
+    assert_eq!(session.ending(), Some(Ending::Refused(Code::Saturated)));
 }
 
 #[test]
-fn ollamas_own_errors_pass_through() {
+fn silence_is_broken_by_heartbeats_in_every_state_but_the_callers_own() {
     let now = start();
-    let mut session = asked(now);
-    session.handle(now, Event::Answer(head(404)));
-    let forwarded = session.handle(now, Event::Chunk(b"{\"error\":\"model 'x' not found\"}"));
-    assert_eq!(forwarded, Command::Forward(Some(head(404))));
-    assert!(matches!(session.handle(now, Event::Eof), Command::Finish(None, _)));
-    assert_eq!(session.ending(), Some(Ending::Served(404)));
+    for terms in [STREAM, SINGLE] {
+        for reached in [Reached::Queued, Reached::Asked] {
+            let mut session = session(now, terms, reached);
+            assert_eq!(session.timeout(), now + terms.heartbeat);
+            assert_eq!(session.handle(now + terms.heartbeat - SECOND, Event::Tick), Command::Wait);
+            assert_eq!(session.handle(now + terms.heartbeat, Event::Tick), Command::Heartbeat);
+            session.spoke(now + terms.heartbeat);
+            assert_eq!(session.timeout(), now + 2 * terms.heartbeat, "{reached:?}");
+        }
+    }
+    assert!(session(now, STREAM, Reached::Receiving).timeout() > now + STREAM.heartbeat);
+    let never = Terms { heartbeat: Duration::ZERO, ..STREAM };
+    assert_eq!(session(now, never, Reached::Queued).handle(now + 60 * SECOND, Event::Tick), Command::Wait);
 }
 
 #[test]
-fn an_empty_403_is_explained_instead_of_passed_on() {
+fn after_a_heartbeat_the_headers_are_out_and_an_error_is_the_dialects_own() {
     let now = start();
-    let mut session = asked(now);
-    session.handle(now, Event::Answer(head(403)));
-    let Command::Fail(failure) = session.handle(now, Event::Eof) else { panic!() };
-    assert_eq!(failure.code, Code::LocalUnavailable);
-    assert!(failure.message.contains("OLLAMA_ORIGINS") && failure.message.contains("Host"));
+    let mut session = session(now, SINGLE, Reached::Queued);
+    assert_eq!(session.handle(now + SINGLE.heartbeat, Event::Tick), Command::Heartbeat);
+    let refusal = Refusal { code: RefusalCode::DeadlineExceeded, retry_after: SECOND };
+    let why = Some((Code::DeadlineExceeded, "too late".to_owned()));
+    let command = session.handle(now + SINGLE.heartbeat, Event::Decided(Decision::Refused(refusal), why));
+    let Command::Break(failure, Upstream::Drop) = command else { panic!("{command:?}") };
+    assert_eq!((failure.code, failure.retryable), (Code::DeadlineExceeded, false), "nobody else may begin it again");
+}
+
+#[test]
+fn an_answer_that_breaks_before_anything_was_seen_is_asked_for_once_more() {
+    let now = start();
+    for broken in [
+        || Event::Fault(Code::UpstreamIncomplete, "no end".to_owned()),
+        || Event::Broken(Trouble::Cut("reset".to_owned())),
+    ] {
+        let mut session = session(now, STREAM, Reached::Asked);
+        session.handle(now, Event::Told(false));
+        assert_eq!(session.handle(now, broken()), Command::Ask);
+        assert_eq!(code_of(session.handle(now, broken())), Code::UpstreamIncomplete);
+    }
+}
+
+#[test]
+fn an_answer_of_which_something_was_seen_never_runs_again() {
+    let now = start();
+    let mut session = session(now, STREAM, Reached::Answering);
+    let fault = Event::Fault(Code::UpstreamIncomplete, "no end".to_owned());
+    let Command::Break(failure, _) = session.handle(now, fault) else { panic!() };
+    assert_eq!((failure.code, failure.retryable), (Code::UpstreamIncomplete, false));
+}
+
+#[test]
+fn ollamas_own_errors_keep_their_code_and_words() {
+    let now = start();
+    let mut session = session(now, STREAM, Reached::Asked);
+    let failure = failed(session.handle(now, Event::Fault(Code::ContextExceeded, "too long".to_owned())));
+    assert_eq!((failure.code, failure.message.as_str()), (Code::ContextExceeded, "too long"));
 }
 
 #[test]
 fn a_redirect_is_never_followed_or_passed_on() {
     let now = start();
-    let failed = asked(now).handle(now, Event::Answer(head(302)));
-    assert_eq!(code_of(&failed), Code::LocalUnavailable);
+    assert_eq!(code_of(session(now, STREAM, Reached::Asked).handle(now, Event::Status(302))), Code::LocalUnavailable);
 }
 
 #[test]
-fn an_answer_without_a_body_still_has_its_head() {
+fn a_silent_answer_at_its_hard_deadline_is_504_and_one_that_loads_is_left_alone() {
     let now = start();
-    let mut session = asked(now);
-    session.handle(now, Event::Answer(head(500)));
-    assert!(matches!(session.handle(now, Event::Eof), Command::Finish(Some(_), _)));
+    for (late, upstream) in [(Late::Expired, Upstream::Drop), (Late::ExpiredWhileLoading, Upstream::Linger)] {
+        let command =
+            session(now, STREAM, Reached::Asked).handle(now + SECOND, Event::Decided(Decision::Late(late), None));
+        let Command::Fail(failure, told) = command else { panic!("{command:?}") };
+        assert_eq!((failure.code, told), (Code::DeadlineExceeded, upstream));
+        assert!(failure.message.contains("x-causeway-first-token-ms"));
+    }
 }
 
 #[test]
-fn the_deadline_ends_what_has_no_first_byte_and_nothing_else() {
+fn a_deadline_passes_while_the_body_still_comes() {
     let now = start();
-    let mut silent = Session::new(now, Upstream::OllamaChat, Shape::Ndjson, Some(SECOND));
-    silent.handle(now, Event::BodyEnd);
-    assert_eq!(silent.timeout(), now + SECOND);
-    assert_eq!(silent.handle(now + SECOND / 2, Event::Tick), Command::Wait);
-    let Command::Fail(failure) = silent.handle(now + SECOND, Event::Tick) else { panic!() };
-    assert_eq!(failure.code, Code::DeadlineExceeded);
-    assert!(failure.message.contains("x-causeway-first-token-ms"));
-
-    let mut speaking = Session::new(now, Upstream::OllamaChat, Shape::Ndjson, Some(SECOND));
-    speaking.handle(now, Event::BodyEnd);
-    speaking.handle(now, Event::Answer(head(200)));
-    speaking.handle(now, Event::Chunk(TOKEN));
-    assert_eq!(speaking.handle(now + 2 * SECOND, Event::Tick), Command::Wait);
+    let mut slow = session(now, Terms { deadline: Some(SECOND), ..STREAM }, Reached::Receiving);
+    assert_eq!(slow.timeout(), now + SECOND);
+    assert_eq!(slow.handle(now + SECOND / 2, Event::Tick), Command::Wait);
+    assert_eq!(code_of(slow.handle(now + SECOND, Event::Tick)), Code::DeadlineExceeded);
+    // One without end is no deadline.
+    let never = session(now, Terms { deadline: Some(Duration::MAX), ..STREAM }, Reached::Receiving);
+    assert_eq!(never.timeout(), now + BODY_IDLE);
 }
 
 #[test]
-fn silence_is_bounded_in_every_phase() {
+fn silence_of_the_other_side_is_bounded_in_every_phase() {
     let now = start();
-    assert_eq!(code_of(&chat(now).handle(now + BODY_IDLE, Event::Tick)), Code::InvalidRequest);
-    assert_eq!(code_of(&asked(now).handle(now + FIRST_TOKEN, Event::Tick)), Code::LocalUnavailable);
-    // A single answer says nothing until it is whole: only the longest life bounds it.
-    let mut single = Session::new(now, Upstream::OllamaChat, Shape::Whole, None);
-    single.handle(now, Event::BodyEnd);
-    assert_eq!(single.handle(now + FIRST_TOKEN, Event::Tick), Command::Wait);
-    assert_eq!(code_of(&single.handle(now + STREAM_MAX, Event::Tick)), Code::UpstreamIncomplete);
-    let late = now + SECOND + SILENCE;
-    assert_eq!(code_of(&answering(now).handle(late, Event::Tick)), Code::UpstreamIncomplete);
+    let quiet = Terms { heartbeat: Duration::ZERO, ..STREAM };
+    let at = |reached, after: Duration| code_of(session(now, quiet, reached).handle(now + after, Event::Tick));
+    assert_eq!(at(Reached::Receiving, BODY_IDLE), Code::InvalidRequest);
+    assert_eq!(at(Reached::Asked, FIRST_TOKEN), Code::LocalUnavailable);
+    assert_eq!(at(Reached::Answering, SECOND + SILENCE), Code::UpstreamIncomplete);
+    assert_eq!(at(Reached::Queued, STREAM_MAX), Code::UpstreamIncomplete);
+    // Vectors say nothing until they are whole.
+    let vectors = Terms { is_text: false, ..quiet };
+    assert_eq!(session(now, vectors, Reached::Asked).handle(now + FIRST_TOKEN, Event::Tick), Command::Wait);
 }
 
 #[test]
 fn a_stream_ends_after_its_longest_life_even_while_bytes_flow() {
     let now = start();
-    let mut session = answering(now);
-    session.handle(now + STREAM_MAX - SECOND, Event::Chunk(TOKEN));
+    let mut session = session(now, STREAM, Reached::Answering);
+    session.handle(now + STREAM_MAX - SECOND, Event::Told(true));
+    session.spoke(now + STREAM_MAX - SECOND);
     assert_eq!(session.timeout(), now + STREAM_MAX);
-    assert_eq!(code_of(&session.handle(now + STREAM_MAX, Event::Tick)), Code::UpstreamIncomplete);
+    assert_eq!(code_of(session.handle(now + STREAM_MAX, Event::Tick)), Code::UpstreamIncomplete);
 }
 
 #[test]
 fn a_body_over_its_limit_is_refused_before_ollama_hears_of_it() {
     let now = start();
-    let mut session = chat(now);
+    let mut session = session(now, STREAM, Reached::Receiving);
     assert_eq!(session.handle(now, Event::Body(MAX_BODY)), Command::Wait);
-    assert_eq!(code_of(&session.handle(now, Event::Body(1))), Code::TooLarge);
+    assert_eq!(code_of(session.handle(now, Event::Body(1))), Code::TooLarge);
     assert_eq!(session.ending(), Some(Ending::Refused(Code::TooLarge)));
 }
 
 #[test]
-fn a_down_ollama_may_be_tried_elsewhere_and_a_broken_answer_may_not() {
+fn a_down_ollama_may_be_tried_elsewhere() {
     let now = start();
-    let Command::Fail(down) = asked(now).handle(now, Event::Broken(Trouble::Down("refused".to_owned()))) else {
-        panic!()
-    };
-    assert_eq!((down.code, down.retryable), (Code::LocalUnavailable, true));
-    let Command::Fail(cut) = answering(now).handle(now, Event::Broken(Trouble::Cut("reset".to_owned()))) else {
-        panic!()
-    };
-    assert_eq!((cut.code, cut.retryable), (Code::UpstreamIncomplete, false));
+    let trouble = Trouble::Down("refused".to_owned());
+    let failure = failed(session(now, STREAM, Reached::Asked).handle(now, Event::Broken(trouble)));
+    assert_eq!((failure.code, failure.retryable), (Code::LocalUnavailable, true));
 }
 
 #[test]
 fn a_stream_that_the_link_ended_is_dropped_without_another_word() {
     let now = start();
-    let mut session = answering(now);
-    assert_eq!(session.handle(now, Event::LinkFailed(Code::SlowReader)), Command::Stop);
-    assert_eq!(session.ending(), Some(Ending::Failed(Code::SlowReader)));
+    for reached in ALL {
+        let mut session = session(now, STREAM, reached);
+        assert_eq!(session.handle(now, Event::LinkFailed(Code::SlowReader)), Command::Stop);
+        assert_eq!(session.ending(), Some(Ending::Failed(Code::SlowReader)));
+    }
 }

@@ -10,7 +10,6 @@ use std::pin::pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use causeway_wire::Head;
 use reqwest::Response;
 
 use super::Trouble;
@@ -28,7 +27,7 @@ pub(super) enum Upstreams {
 
 /// What Ollama's side brought.
 pub(super) enum Brought {
-    Answer(Head),
+    Status(u16),
     Chunk(Bytes),
     Eof,
     Broken(Trouble),
@@ -48,22 +47,28 @@ pub(super) struct Answering {
 
 impl Upstreams {
     /// The next thing from Ollama; never while idle. Safe to drop and call again.
-    pub(super) async fn next(&mut self, model: Option<&str>) -> Brought {
-        match self {
+    pub(super) async fn next(&mut self) -> Brought {
+        let brought = match self {
             Self::Idle => std::future::pending().await,
             Self::Asking(asking) => match asking.await {
                 Ok(response) => {
-                    let head = ollama::head_of(&response, model);
+                    let status = response.status().as_u16();
                     *self = Self::Answering(Box::new(Answering::new(response)));
-                    Brought::Answer(head)
+                    return Brought::Status(status);
                 }
-                Err(trouble) => {
-                    *self = Self::Idle;
-                    Brought::Broken(trouble)
-                }
+                Err(trouble) => Brought::Broken(trouble),
             },
             Self::Answering(answering) => poll_fn(|cx| answering.poll_next(cx)).await,
+        };
+        if matches!(brought, Brought::Eof | Brought::Broken(_)) {
+            *self = Self::Idle;
         }
+        brought
+    }
+
+    /// A request is under way or its answer has not ended.
+    pub(super) fn is_at_work(&self) -> bool {
+        !matches!(self, Self::Idle)
     }
 }
 
@@ -161,7 +166,7 @@ mod tests {
                 Poll::Pending => seen.push("nothing".to_owned()),
                 Poll::Ready(Brought::Chunk(chunk)) => seen.push(String::from_utf8_lossy(&chunk).into_owned()),
                 Poll::Ready(Brought::Eof) => return seen,
-                Poll::Ready(Brought::Answer(_) | Brought::Broken(_)) => {
+                Poll::Ready(Brought::Status(_) | Brought::Broken(_)) => {
                     panic!("neither a head nor an error was scripted")
                 }
             }

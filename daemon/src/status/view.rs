@@ -5,9 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
+use causeway_policy::{ModelStatus, ParallelFault};
 use causeway_transport::EdgeLinkStatus;
 use serde::Serialize;
 
+use crate::admission::Live;
 use crate::identity::Life;
 use crate::observe::{Counts, Record, unix_ms};
 use crate::work::Work;
@@ -82,6 +84,8 @@ pub(crate) struct Snapshot {
     link: Link,
     ollama: Ollama,
     models: Vec<Model>,
+    /// Requests that wait or run, the oldest first.
+    live: Vec<Live>,
     requests: Requests,
     certificate: CertificateView,
     /// What a person should mend, in sentences.
@@ -118,8 +122,10 @@ struct Model {
     name: String,
     resident: bool,
     context: Option<u64>,
+    /// As learnt, at most as configured.
     slots: u32,
     in_flight: u32,
+    queued: u32,
     wait_ms: u64,
     answer_ms: u64,
 }
@@ -158,7 +164,7 @@ impl View {
             edge: self.edge.clone(),
             state: if self.draining.load(Ordering::Relaxed) { "draining" } else { "running" },
             readiness: self.readiness(),
-            faults: faults(&link, known.error.as_deref(), self.certificate_faults()),
+            faults: self.faults(&link, known.error.as_deref()),
             link: Link {
                 relay: self.relay.clone(),
                 connected: link.connections > 0,
@@ -179,12 +185,23 @@ impl View {
                 last_error: known.error.clone(),
             },
             models: self.models(),
-            requests: Requests { in_flight: self.work.ledger().total(), counts },
+            live: self.work.admission.live(crate::now()),
+            requests: Requests { in_flight: self.work.admission.total(crate::now()), counts },
             certificate: CertificateView {
                 not_after_ms: unix_ms(not_after),
                 days_left: (left.as_secs_f64() / 8_640.0).round() / 10.0,
             },
         }
+    }
+
+    fn faults(&self, link: &EdgeLinkStatus, ollama: Option<&str>) -> Vec<String> {
+        let mut faults = faults(link, ollama);
+        if !self.work.admission.is_closed() {
+            faults.push("Ollama failed several times in a row: requests are refused until it answers".to_owned());
+        }
+        faults.extend(self.work.admission.snapshot(crate::now()).iter().flat_map(model_faults));
+        faults.extend(self.certificate_faults());
+        faults
     }
 
     pub(crate) fn readiness(&self) -> Readiness {
@@ -221,30 +238,32 @@ impl View {
         metrics.link(&(self.link)());
         metrics.certificate_expiry(self.certificate.load().life.not_after);
         let models = self.models();
-        metrics.slots(models.iter().map(|model| (model.name.as_str(), model.in_flight.min(model.slots))));
+        metrics.slots(models.iter().map(|model| (model.name.as_str(), model.in_flight, model.queued)));
         metrics.render()
     }
 
     fn models(&self) -> Vec<Model> {
-        let (known, load) = (self.work.catalog.known(), self.work.load().models);
+        let (known, all) = (self.work.catalog.known(), self.work.admission.snapshot(crate::now()));
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let model = |info: &causeway_wire::ModelInfo| {
             let own = causeway_dialect::model::ModelName::parse(&info.name).ok();
-            let load = own.and_then(|own| load.iter().find(|load| load.model == own.as_short()));
+            let status = own.and_then(|own| all.iter().find(|status| &*status.name == own.as_short()));
             Model {
                 name: info.name.clone(),
-                resident: info.resident,
+                resident: status.map_or(info.resident, |status| status.resident),
                 context: info.context,
-                slots: info.slots,
-                in_flight: load.map_or(0, |load| load.in_flight),
-                wait_ms: load.map_or(0, |load| load.wait_ms),
-                answer_ms: load.map_or(0, |load| load.answer_ms),
+                slots: status.map_or(info.slots, |status| status.slots),
+                in_flight: status.map_or(0, |status| status.in_flight + status.releasing),
+                queued: status.map_or(0, |status| status.queued),
+                wait_ms: status.map_or(0, |status| ms(status.wait)),
+                answer_ms: status.map_or(0, |status| ms(status.answer)),
             }
         };
         known.models.iter().map(model).collect()
     }
 }
 
-fn faults(link: &EdgeLinkStatus, ollama: Option<&str>, certificate: Vec<String>) -> Vec<String> {
+fn faults(link: &EdgeLinkStatus, ollama: Option<&str>) -> Vec<String> {
     let mut faults = Vec::new();
     if link.superseded {
         faults.push("another machine uses this edge's identity: give each its own".to_owned());
@@ -260,8 +279,22 @@ fn faults(link: &EdgeLinkStatus, ollama: Option<&str>, certificate: Vec<String>)
     if let Some(error) = ollama {
         faults.push(format!("Ollama does not answer: {error}"));
     }
-    faults.extend(certificate);
     faults
+}
+
+/// What the ledger has found of a model that its owner should mend.
+fn model_faults(status: &ModelStatus) -> impl Iterator<Item = String> {
+    let name = &status.name;
+    let parallel = status.fault.map(|fault| {
+        format!(
+            "{} = {} is too high for {name}: Ollama serves {} at once; lower it, or raise OLLAMA_NUM_PARALLEL",
+            ParallelFault::KEY,
+            fault.configured,
+            fault.learnt
+        )
+    });
+    let wedged = status.wedged.then(|| format!("{name} hangs: it is being unloaded; if this repeats, restart Ollama"));
+    parallel.into_iter().chain(wedged)
 }
 
 fn fact(ok: bool, since: Option<SystemTime>, detail: Option<String>) -> Fact {

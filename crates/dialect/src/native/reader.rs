@@ -25,7 +25,7 @@ const KEPT_BUFFER: usize = 16 * 1024;
 const MAX_DIGITS: usize = 9;
 
 /// Reads one answer of `/api/chat` or `/api/generate`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Reader {
     /// The unfinished line.
     line: Vec<u8>,

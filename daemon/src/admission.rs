@@ -1,0 +1,475 @@
+//! The shell around the slot ledger: who may send a request to Ollama, and when.
+//!
+//! One lock holds the ledger, the breaker in front of it and a mailbox for each request that has
+//! not ended. Every change drains the ledger's decisions into those mailboxes and its commands into
+//! the [`chores`] task, which also lets time pass. Invariants: a [`Place`] gives its slot back when
+//! it is dropped, whatever happened; no clock is read here. Absent: what a request says, HTTP.
+
+pub(crate) mod chores;
+mod live;
+mod place;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use causeway_policy::{
+    Ask, Breaker, Event, Key, Late, Ledger, Limits, Loaded, ModelId, ModelSettings, ModelStatus, OverflowReason, Pass,
+    Refusal, RefusalCode, Resident, Ticket, Verdict,
+};
+use causeway_wire::{Code, Load, ModelLoad};
+use tokio::sync::{Notify, mpsc};
+
+pub(crate) use live::Live;
+pub(crate) use place::{Health, Place};
+
+/// Decisions that one request can still get once it was submitted, count: a grant or its end, then
+/// perhaps that it is late.
+const MAILBOX: usize = 2;
+
+/// Commands of the ledger not yet begun, count: three kinds for each of its 128 models.
+const CHORES: usize = 384;
+
+/// Models whose ids are kept, count: twice what the ledger knows at a time; beyond it those that it
+/// has forgotten are looked for.
+const KEPT_MODELS: usize = 256;
+
+/// What was decided about a request after it was submitted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Decision {
+    /// It has its slot.
+    Granted,
+    /// It is answered with this.
+    Refused(Refusal),
+    /// It goes to Bedrock.
+    Overflow(OverflowReason),
+    /// It has its slot and is silent at its deadline.
+    Late(Late),
+}
+
+/// A command of the ledger.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Chore {
+    pub(crate) model: ModelId,
+    pub(crate) name: String,
+    pub(crate) kind: ChoreKind,
+}
+
+/// See the ledger's events of these names.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum ChoreKind {
+    Preload,
+    Unload,
+    Probe,
+}
+
+/// One model as its request needs it named.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted<'a> {
+    /// Our id of the request.
+    pub(crate) id: &'a str,
+    /// The reduced name.
+    pub(crate) model: &'a str,
+    /// Its slots, as configured.
+    pub(crate) settings: ModelSettings,
+}
+
+/// The shared admission of all requests.
+pub(crate) struct Admission {
+    inner: Mutex<Inner>,
+    /// Rung when time must be looked at earlier than before.
+    timer: Notify,
+    /// Rung whenever the load changed; the load reporter listens.
+    pub(crate) load_changed: Notify,
+    keys: RandomState,
+}
+
+struct Inner {
+    ledger: Ledger,
+    /// Shut while Ollama does not answer at all.
+    breaker: Breaker,
+    models: HashMap<String, Known>,
+    entries: HashMap<Ticket, Entry>,
+    chores: mpsc::Sender<Chore>,
+    /// When the chores task looks at the time next.
+    armed: Option<Instant>,
+    /// When a model was last loaded or unloaded by us: what `/api/ps` said before is stale.
+    moved: Option<Instant>,
+}
+
+/// A model that the ledger knows.
+struct Known {
+    id: ModelId,
+    settings: ModelSettings,
+    /// Shut while its runner breaks again and again: other models are not held back by that.
+    breaker: Breaker,
+    /// Why it could not be loaded the last time.
+    fault: Option<(Code, String)>,
+}
+
+/// A request that has not ended.
+struct Entry {
+    id: String,
+    model: String,
+    submitted: Instant,
+    granted: Option<Instant>,
+    /// What was promised for its first token.
+    promised: Option<Duration>,
+    mailbox: mpsc::Sender<Decision>,
+}
+
+impl Admission {
+    /// An idle admission, and the commands that its [`chores`] task takes.
+    pub(crate) fn new(limits: Limits) -> (Arc<Self>, mpsc::Receiver<Chore>) {
+        let (chores, taken) = mpsc::channel(CHORES);
+        let inner = Inner {
+            ledger: Ledger::new(limits),
+            breaker: Breaker::default(),
+            models: HashMap::new(),
+            entries: HashMap::new(),
+            chores,
+            armed: None,
+            moved: None,
+        };
+        let admission = Self {
+            inner: Mutex::new(inner),
+            timer: Notify::new(),
+            load_changed: Notify::new(),
+            keys: RandomState::new(),
+        };
+        (Arc::new(admission), taken)
+    }
+
+    /// The ledger's number of a caller's key.
+    pub(crate) fn key(&self, id: &str) -> Key {
+        Key(self.keys.hash_one(id))
+    }
+
+    /// Asks for a slot; `ask` describes the request to the ledger. A refusal has no place.
+    pub(crate) fn submit(
+        self: &Arc<Self>,
+        now: Instant,
+        wanted: Wanted<'_>,
+        ask: impl Fn(ModelId) -> Ask,
+    ) -> (Verdict, Option<Place>) {
+        let mut inner = self.inner();
+        let probes = match inner.pass(now, wanted.model) {
+            Ok(probes) => probes,
+            Err(pause) => {
+                let refusal = Refusal { code: RefusalCode::LocalUnavailable, retry_after: pause };
+                return (Verdict::Refuse(refusal), None);
+            }
+        };
+        let (ticket, verdict) = inner.submit(now, wanted, ask);
+        let place = match (verdict, ticket) {
+            (Verdict::Admit | Verdict::Queue(_), Some(ticket)) => {
+                let (mailbox, decisions) = mpsc::channel(MAILBOX);
+                let promised = match verdict {
+                    Verdict::Queue(forecast) => Some(forecast.first_token),
+                    Verdict::Admit | Verdict::Overflow(_) | Verdict::Refuse(_) => None,
+                };
+                let granted = matches!(verdict, Verdict::Admit).then_some(now);
+                let (id, model) = (wanted.id.to_owned(), wanted.model.to_owned());
+                inner.entries.insert(ticket, Entry { id, model, submitted: now, granted, promised, mailbox });
+                Some(Place::new(Arc::clone(self), ticket, decisions, probes))
+            }
+            (Verdict::Admit | Verdict::Queue(_) | Verdict::Overflow(_) | Verdict::Refuse(_), _) => {
+                inner.abandoned(now, wanted.model, probes);
+                None
+            }
+        };
+        self.settle(inner, now);
+        (verdict, place)
+    }
+
+    /// What `/api/ps` said to a question that went out at `asked`: names and context lengths.
+    pub(crate) fn resident<'a>(
+        &self,
+        now: Instant,
+        asked: Instant,
+        rows: impl Iterator<Item = (&'a str, ModelSettings, Option<u32>)>,
+    ) {
+        let mut inner = self.inner();
+        if inner.moved.is_some_and(|moved| moved >= asked) {
+            return;
+        }
+        let rows: Vec<Resident> = rows
+            .filter_map(|(name, settings, context)| {
+                Some(Resident { model: inner.model(now, name, settings)?, context })
+            })
+            .collect();
+        inner.ledger.resident(now, &rows);
+        self.settle(inner, now);
+    }
+
+    /// A preload ended; a failed one with its reason.
+    pub(crate) fn loaded(&self, now: Instant, model: ModelId, how: Result<Option<Duration>, (Code, String)>) {
+        let mut inner = self.inner();
+        inner.moved = Some(now);
+        let (how, fault) = match how {
+            Ok(took) => (Loaded::Ready(took), None),
+            Err(fault) => (Loaded::Failed, Some(fault)),
+        };
+        if let Some(known) = inner.models.values_mut().find(|known| known.id == model) {
+            known.fault = fault;
+        }
+        inner.ledger.loaded(now, model, how);
+        self.settle(inner, now);
+    }
+
+    /// A probe was answered.
+    pub(crate) fn probed(&self, now: Instant, model: ModelId) {
+        let mut inner = self.inner();
+        inner.ledger.probed(now, model);
+        self.settle(inner, now);
+    }
+
+    /// A wedged model was unloaded.
+    pub(crate) fn unloaded(&self, now: Instant, model: ModelId) {
+        let mut inner = self.inner();
+        inner.moved = Some(now);
+        inner.ledger.unloaded(now, model);
+        self.settle(inner, now);
+    }
+
+    /// Lets time pass.
+    pub(crate) fn handle_timeout(&self, now: Instant) {
+        let mut inner = self.inner();
+        inner.armed = None;
+        inner.ledger.handle_timeout(now);
+        self.settle(inner, now);
+    }
+
+    /// When time matters next.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let mut inner = self.inner();
+        inner.armed = inner.ledger.poll_timeout();
+        inner.armed
+    }
+
+    /// Waits until [`Self::poll_timeout`] has come nearer.
+    pub(crate) async fn timer_changed(&self) {
+        self.timer.notified().await;
+    }
+
+    /// What a caller is told of a refusal, and whether another edge may take the request.
+    pub(crate) fn explain(&self, refusal: Refusal, model: &str) -> (Code, String) {
+        let inner = self.inner();
+        let fault = inner.models.get(model).and_then(|known| known.fault.clone());
+        match (refusal.code, fault) {
+            (RefusalCode::LocalUnavailable, Some((code, message))) => (code, message),
+            (RefusalCode::LocalUnavailable, None) => {
+                let message = "Ollama does not answer on the edge: start it, or mend ollama.url; try again later";
+                (Code::LocalUnavailable, message.to_owned())
+            }
+            (RefusalCode::Saturated, _) => {
+                let message = "every slot of the model is taken and the wait would be too long: try again after \
+                               the time in retry-after, or allow more time (x-causeway-first-token-ms)";
+                (Code::Saturated, message.to_owned())
+            }
+            (RefusalCode::DeadlineExceeded, _) => (Code::DeadlineExceeded, too_late()),
+            (RefusalCode::ContextExceeded { needs, has }, _) => {
+                let message = format!(
+                    "prompt and answer need about {needs} tokens and the model's context has {has}: send less, or \
+                     ask for fewer (num_predict, max_tokens)"
+                );
+                (Code::ContextExceeded, message)
+            }
+            (RefusalCode::ModelNotFound, _) => (Code::ModelNotFound, format!("model '{model}' not found")),
+        }
+    }
+
+    /// All models' figures.
+    pub(crate) fn snapshot(&self, now: Instant) -> Vec<ModelStatus> {
+        self.inner().ledger.snapshot(now)
+    }
+
+    /// Whether requests pass freely to Ollama.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.inner().breaker.is_closed()
+    }
+
+    /// For the link.
+    pub(crate) fn load(&self, now: Instant) -> Load {
+        let models = self.snapshot(now).into_iter().map(|model| ModelLoad {
+            in_flight: model.in_flight + model.releasing,
+            queued: model.queued,
+            wait_ms: milliseconds(model.wait),
+            answer_ms: milliseconds(model.answer),
+            tokens_per_s: model.tokens_per_second,
+            model: model.name.into(),
+        });
+        Load { models: models.collect() }
+    }
+
+    /// Slots taken and requests waiting, all models together.
+    pub(crate) fn total(&self, now: Instant) -> u32 {
+        let models = self.snapshot(now);
+        models.iter().map(|model| model.in_flight + model.releasing + model.queued).sum()
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// After every change: tells whom it concerns.
+    fn settle(&self, mut inner: MutexGuard<'_, Inner>, now: Instant) {
+        inner.tell(now);
+        let next = inner.ledger.poll_timeout();
+        let nearer = next.is_some_and(|next| inner.armed.is_none_or(|armed| next < armed));
+        drop(inner);
+        if nearer {
+            self.timer.notify_one();
+        }
+        self.load_changed.notify_one();
+    }
+}
+
+impl Inner {
+    /// The ticket and the verdict; no ticket where the model has no place in the ledger.
+    fn submit(&mut self, now: Instant, wanted: Wanted<'_>, ask: impl Fn(ModelId) -> Ask) -> (Option<Ticket>, Verdict) {
+        for _ in 0..2 {
+            let Some(id) = self.model(now, wanted.model, wanted.settings) else { break };
+            let (ticket, verdict) = self.ledger.submit(now, &ask(id));
+            let forgotten = Refusal { code: RefusalCode::ModelNotFound, retry_after: Duration::ZERO };
+            if verdict != Verdict::Refuse(forgotten) {
+                return (Some(ticket), verdict);
+            }
+            // The ledger has given the model's place to another one since: it gets a new one.
+            self.models.remove(wanted.model);
+        }
+        let crowded = Refusal { code: RefusalCode::Saturated, retry_after: CROWDED };
+        (None, Verdict::Refuse(crowded))
+    }
+
+    /// The ledger's id of a model, which becomes known if it was not. `None`: as many models as the
+    /// ledger takes are at work.
+    fn model(&mut self, now: Instant, name: &str, settings: ModelSettings) -> Option<ModelId> {
+        if let Some(known) = self.models.get(name).filter(|known| known.settings == settings) {
+            return Some(known.id);
+        }
+        let id = self.ledger.model(now, name, settings)?;
+        if self.models.len() >= KEPT_MODELS {
+            let alive: HashSet<ModelId> = self.ledger.snapshot(now).into_iter().map(|model| model.id).collect();
+            self.models.retain(|_, known| alive.contains(&known.id));
+        }
+        self.models.insert(name.to_owned(), Known { id, settings, breaker: Breaker::default(), fault: None });
+        Some(id)
+    }
+
+    fn tell(&mut self, now: Instant) {
+        while let Some(event) = self.ledger.poll_event() {
+            match event {
+                Event::Granted(ticket) => {
+                    if let Some(entry) = self.entries.get_mut(&ticket) {
+                        entry.granted = Some(now);
+                    }
+                    self.decide(ticket, Decision::Granted);
+                }
+                Event::Overflow(ticket, reason) => self.decide(ticket, Decision::Overflow(reason)),
+                Event::Refused(ticket, refusal) => self.decide(ticket, Decision::Refused(refusal)),
+                Event::Late(ticket, late) => self.decide(ticket, Decision::Late(late)),
+                Event::Preload(model) => self.command(model, ChoreKind::Preload),
+                Event::Unload(model) => self.command(model, ChoreKind::Unload),
+                Event::Probe(model) => self.command(model, ChoreKind::Probe),
+            }
+        }
+    }
+
+    fn decide(&self, ticket: Ticket, decision: Decision) {
+        let Some(entry) = self.entries.get(&ticket) else { return };
+        if entry.mailbox.try_send(decision).is_err() {
+            tracing::error!(id = entry.id, ?decision, "a decision had no place in its request's mailbox");
+        }
+    }
+
+    fn command(&self, model: ModelId, kind: ChoreKind) {
+        let Some((name, _)) = self.models.iter().find(|(_, known)| known.id == model) else { return };
+        let chore = Chore { model, name: name.clone(), kind };
+        if let Err(error) = self.chores.try_send(chore) {
+            tracing::error!(%error, "a command of the ledger could not be passed on");
+        }
+    }
+
+    /// Whether a request may touch Ollama and its model's runner, and which of both it probes; or how
+    /// long it may not.
+    fn pass(&mut self, now: Instant, model: &str) -> Result<Probes, Duration> {
+        let ollama = match self.breaker.ask(now, false) {
+            Pass::Shut(pause) => return Err(pause),
+            Pass::Go => false,
+            Pass::Probe => true,
+        };
+        let runner = self.models.get_mut(model).map_or(Pass::Go, |known| known.breaker.ask(now, false));
+        match runner {
+            Pass::Go => Ok(Probes { ollama, runner: false }),
+            Pass::Probe => Ok(Probes { ollama, runner: true }),
+            Pass::Shut(pause) => {
+                self.abandoned(now, model, Probes { ollama, runner: false });
+                Err(pause)
+            }
+        }
+    }
+
+    /// A probe ended without saying anything of Ollama.
+    fn abandoned(&mut self, now: Instant, model: &str, probes: Probes) {
+        if probes.ollama {
+            self.breaker.abandoned(now);
+        }
+        if let Some(known) = self.models.get_mut(model).filter(|_| probes.runner) {
+            known.breaker.abandoned(now);
+        }
+    }
+
+    /// What the end of a request says of Ollama and of its model's runner.
+    fn learn(&mut self, now: Instant, model: &str, health: Health) {
+        let runner = self.models.get_mut(model).map(|known| &mut known.breaker);
+        match health {
+            Health::Well => {
+                self.breaker.success();
+                runner.into_iter().for_each(Breaker::success);
+            }
+            Health::Broken => {
+                self.breaker.success();
+                runner.into_iter().for_each(|runner| runner.failure(now));
+            }
+            Health::Gone => self.gone(now),
+        }
+    }
+
+    /// Ollama does not answer: after so many times in a row nothing waits for it any more.
+    fn gone(&mut self, now: Instant) {
+        let was_closed = self.breaker.is_closed();
+        self.breaker.failure(now);
+        if was_closed && !self.breaker.is_closed() {
+            tracing::warn!("Ollama fails again and again: requests are refused until it answers");
+            self.ledger.down(now, DOWN_PAUSE);
+        }
+    }
+}
+
+/// Which breakers wait for a request's outcome.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Probes {
+    ollama: bool,
+    runner: bool,
+}
+
+/// What those who wait are told when Ollama goes down: about the breaker's first pause and probe.
+const DOWN_PAUSE: Duration = Duration::from_secs(5);
+
+/// What a request is told whose model finds no place among 128 others.
+const CROWDED: Duration = Duration::from_secs(5);
+
+/// Why a request whose hard deadline has passed was not answered.
+pub(crate) fn too_late() -> String {
+    "no first token within the caller's deadline: the model is busy, loading or slow; allow more time \
+     (x-causeway-first-token-ms) or try again later"
+        .to_owned()
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,287 @@
+//! From a permitted request's body to what goes to Ollama and how the answer is written.
+//!
+//! Pure. Invariants: what goes out names the authorised model, whatever the body called it; the
+//! answer repeats the caller's own spelling; whatever was left out on the way is named in
+//! [`Job::dropped`], or refused where the caller is strict. Absent: when it may run (`admission.rs`).
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::time::Duration;
+
+use bytes::Bytes;
+use causeway_dialect::anthropic::count;
+use causeway_dialect::chat::{BadRequest, Format, Input, Part, Request, Think};
+use causeway_dialect::encode::Stamp;
+use causeway_dialect::native::{self, Bounds, Reader};
+use causeway_dialect::openai::responses::Echo;
+use causeway_dialect::route::{Shape, Upstream};
+use causeway_dialect::{anthropic, embed, ollama, openai};
+use causeway_policy::{Ask, Class, Deadline, Key, ModelId};
+use causeway_wire::{Code, Failure};
+
+use crate::gate::Plan;
+
+/// Characters of a prompt's beginning whose hash tells whether Ollama's prompt cache may hold it.
+const PREFIX: usize = 1_024;
+
+/// Header bytes that the names of dropped fields may fill.
+const MAX_DROPPED: usize = 1_024;
+
+/// A request ready to run.
+pub(crate) struct Job {
+    /// What is asked of Ollama, in order; at least one.
+    pub(crate) parts: Vec<Outgoing>,
+    /// How the answer is read and written.
+    pub(crate) kind: Kind,
+    /// Fields without effect, by name, fit for a header; none where it is empty.
+    pub(crate) dropped: String,
+    /// The route on Ollama.
+    pub(crate) route: Upstream,
+}
+
+/// One request to Ollama.
+#[derive(Clone, Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) body: Bytes,
+    pub(crate) need: Need,
+}
+
+/// What the ledger must know of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Need {
+    prompt_bytes: u64,
+    max_tokens: Option<u32>,
+    prefix: u64,
+    batch: bool,
+    runs_twice: bool,
+    truncate: bool,
+}
+
+/// See [`Job::kind`].
+pub(crate) enum Kind {
+    /// A text.
+    Text(Box<Text>),
+    /// Vectors.
+    Vectors(Box<embed::Gather>),
+}
+
+/// How a text is written.
+pub(crate) struct Text {
+    pub(crate) reader: Reader,
+    pub(crate) stamp: Stamp,
+    pub(crate) dialect: Writing,
+}
+
+/// The caller's route, with what its encoder needs beside the stamp.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Writing {
+    Ollama(ollama::Route),
+    OpenAiChat,
+    OpenAiCompletions,
+    OpenAiResponses(Box<Echo>),
+    Anthropic,
+}
+
+/// What the request's surroundings say.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct About<'a> {
+    pub(crate) plan: &'a Plan,
+    /// Our id of the request.
+    pub(crate) id: &'a str,
+    /// Seconds since 1970.
+    pub(crate) created: u64,
+    pub(crate) bounds: &'a Bounds,
+}
+
+/// What the ledger is asked beside the request's own need.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    pub(crate) key: Key,
+    pub(crate) deadline: Option<Deadline>,
+    pub(crate) queue_timeout: Duration,
+}
+
+impl Need {
+    /// The question to the ledger.
+    pub(crate) fn ask(self, model: ModelId, terms: Terms) -> Ask {
+        Ask {
+            model,
+            key: terms.key,
+            class: if self.batch { Class::Batch } else { Class::Interactive },
+            prompt_bytes: self.prompt_bytes,
+            max_tokens: self.max_tokens,
+            prefix: self.prefix,
+            deadline: terms.deadline,
+            queue_timeout: terms.queue_timeout,
+            overflow: false,
+            runs_twice: self.runs_twice,
+            truncate: self.truncate,
+        }
+    }
+}
+
+/// Reads the body of an inference route.
+pub(crate) fn read(about: About<'_>, body: &[u8]) -> Result<Job, Failure> {
+    let parsed = match about.plan.route {
+        Upstream::OllamaEmbed => return vectors(about, embed::Route::Embed, body),
+        Upstream::OllamaEmbeddings => return vectors(about, embed::Route::Embeddings, body),
+        Upstream::OpenAiEmbeddings => return vectors(about, embed::Route::OpenAi, body),
+        Upstream::OllamaChat => with(ollama::parse_chat(body), Writing::Ollama(ollama::Route::Chat)),
+        Upstream::OllamaGenerate => with(ollama::parse_generate(body), Writing::Ollama(ollama::Route::Generate)),
+        Upstream::OpenAiChat => with(openai::chat::parse(body), Writing::OpenAiChat),
+        Upstream::OpenAiCompletions => with(openai::completions::parse(body), Writing::OpenAiCompletions),
+        Upstream::OpenAiResponses => {
+            openai::responses::read(body).map(|(request, echo)| (request, Writing::OpenAiResponses(Box::new(echo))))
+        }
+        Upstream::AnthropicMessages => with(anthropic::parse(body), Writing::Anthropic),
+        Upstream::AnthropicCountTokens
+        | Upstream::OllamaTags
+        | Upstream::OllamaPs
+        | Upstream::OllamaVersion
+        | Upstream::OllamaShow
+        | Upstream::OpenAiModels
+        | Upstream::OpenAiModel => {
+            return Err(Failure::new(Code::Internal, "a question about models was taken for inference"));
+        }
+    };
+    let (request, writing) = parsed.map_err(invalid)?;
+    text(about, request, writing)
+}
+
+fn with(parsed: Result<Request, BadRequest>, writing: Writing) -> Result<(Request, Writing), BadRequest> {
+    parsed.map(|request| (request, writing))
+}
+
+/// Tokens that a prompt has, about: the answer of `count_tokens`.
+pub(crate) fn count_tokens(body: &[u8]) -> Result<Vec<u8>, Failure> {
+    let request = count::parse(body).map_err(invalid)?;
+    Ok(count::answer(count::estimate(&request, count::TOKENS_PER_BYTE)))
+}
+
+fn text(about: About<'_>, mut request: Request, dialect: Writing) -> Result<Job, Failure> {
+    if ollama::wants_unload(&request) {
+        let message = "a caller cannot unload a model of a shared machine: Ollama does so itself once nobody uses it";
+        return Err(Failure::new(Code::RouteNotAllowed, message));
+    }
+    let stamp = Stamp {
+        model: request.model.clone(),
+        id: about.id.to_owned(),
+        created: about.created,
+        include_usage: request.include_usage,
+        input_estimate: count::estimate(&request, count::TOKENS_PER_BYTE),
+    };
+    request.model = authorised(about.plan);
+    request.stream = about.plan.shape != Shape::Whole;
+    let outgoing = native::request(&request, about.bounds);
+    let mut dropped = std::mem::take(&mut request.dropped);
+    dropped.extend(outgoing.lost);
+    dropped.extend(outgoing.removed);
+    let route = match native::route(&request) {
+        ollama::Route::Chat => Upstream::OllamaChat,
+        ollama::Route::Generate => Upstream::OllamaGenerate,
+    };
+    let need = need(about.plan, &request);
+    Ok(Job {
+        parts: vec![Outgoing { body: outgoing.body.into(), need }],
+        kind: Kind::Text(Box::new(Text { reader: Reader::new(&request), stamp, dialect })),
+        dropped: judge_dropped(&dropped, about.plan.strict)?,
+        route,
+    })
+}
+
+fn need(plan: &Plan, request: &Request) -> Need {
+    let may_think = plan.local.thinks() != Some(false) && request.think != Think::Off;
+    Need {
+        // The estimate's own measure, so that a picture weighs as much here as there.
+        prompt_bytes: (count::estimate(request, count::TOKENS_PER_BYTE) as f64 / count::TOKENS_PER_BYTE) as u64,
+        max_tokens: if request.is_empty() { Some(0) } else { request.max_tokens },
+        prefix: prefix(request),
+        batch: plan.batch,
+        runs_twice: request.format != Format::Text && may_think,
+        truncate: request.native.truncate == Some(true),
+    }
+}
+
+/// A hash of what the model reads first: prompts that begin alike may share a cache.
+fn prefix(request: &Request) -> u64 {
+    let mut hash = DefaultHasher::new();
+    let mut room = PREFIX;
+    let mut take = |text: &str| {
+        let piece = text.get(..text.floor_char_boundary(room)).unwrap_or_default();
+        room -= piece.len();
+        piece.hash(&mut hash);
+    };
+    for tool in &request.tools {
+        take(&tool.name);
+    }
+    match &request.input {
+        Input::Prompt(prompt) => {
+            take(prompt.system.as_deref().unwrap_or_default());
+            take(&prompt.text);
+        }
+        Input::Chat(messages) => {
+            for part in messages.iter().flat_map(|message| &message.parts) {
+                match part {
+                    Part::Text(text) => take(text),
+                    Part::Image(_) | Part::Thinking { .. } | Part::ToolCall(_) | Part::ToolResult(_) => {}
+                }
+            }
+        }
+    }
+    hash.finish()
+}
+
+fn vectors(about: About<'_>, route: embed::Route, body: &[u8]) -> Result<Job, Failure> {
+    let mut request = embed::parse(route, body).map_err(invalid)?;
+    let gather_for = request.clone();
+    request.model = authorised(about.plan);
+    let split = embed::split(&request, about.bounds);
+    let mut dropped = std::mem::take(&mut request.dropped);
+    dropped.extend(split.removed);
+    let gather = embed::Gather::new(&gather_for, &split.parts);
+    let parts = split.parts.into_iter().map(|part| {
+        let need = Need {
+            prompt_bytes: part.body.len() as u64,
+            max_tokens: Some(0),
+            prefix: 0,
+            batch: true,
+            runs_twice: false,
+            truncate: request.truncate != Some(false),
+        };
+        Outgoing { body: part.body.into(), need }
+    });
+    Ok(Job {
+        parts: parts.collect(),
+        kind: Kind::Vectors(Box::new(gather)),
+        dropped: judge_dropped(&dropped, about.plan.strict)?,
+        route: if route == embed::Route::Embeddings { Upstream::OllamaEmbeddings } else { Upstream::OllamaEmbed },
+    })
+}
+
+/// The names of fields without effect in one line.
+fn judge_dropped(names: &[String], strict: bool) -> Result<String, Failure> {
+    let mut line = String::new();
+    for name in names {
+        let known = line.split(", ").any(|earlier| earlier == name);
+        if !known && line.len() + name.len() + 2 <= MAX_DROPPED {
+            line.push_str(if line.is_empty() { "" } else { ", " });
+            line.push_str(name);
+        }
+    }
+    if strict && !line.is_empty() {
+        let message = format!(
+            "x-causeway-strict: these parameters cannot be honoured: {line}; leave them out, or the header, to do \
+             without"
+        );
+        return Err(Failure::new(Code::UnsupportedParameter, message));
+    }
+    Ok(line)
+}
+
+/// The one name that goes to Ollama.
+fn authorised(plan: &Plan) -> String {
+    plan.model.clone().unwrap_or_default()
+}
+
+fn invalid(bad: BadRequest) -> Failure {
+    Failure::new(Code::InvalidRequest, bad.0)
+}

@@ -1,0 +1,203 @@
+//! What goes to the caller: head, bytes, signs of life, the end in its dialect.
+//!
+//! Invariant: the head goes out once, before everything else; what was not known when a heartbeat
+//! committed it is told at the end. Absent: when (`session.rs`).
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use causeway_dialect::route::Shape;
+use causeway_transport::Received;
+use causeway_wire::{Code, Failure, Outcome, SendRefused};
+use serde_json::{Map, Value};
+
+use super::run::Prepared;
+use super::{Ending, Session};
+use crate::caller::Caller;
+use crate::gate::Plan;
+use crate::now;
+
+/// A single answer up to this size goes out as one message with its head, bytes; a larger one
+/// flows as the window allows.
+const SINGLE_MESSAGE: usize = 64 * 1024;
+
+/// How far the head of the answer got.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Sent {
+    Nothing,
+    /// A heartbeat committed it: the rest is told at the end.
+    Bare,
+    Full,
+}
+
+/// The caller's stream and what it has been sent.
+pub(super) struct Sender<C> {
+    pub(super) caller: C,
+    head: Sent,
+}
+
+impl<C: Caller> Sender<C> {
+    pub(super) fn new(caller: C) -> Self {
+        Self { caller, head: Sent::Nothing }
+    }
+
+    /// Writes what was read. A single answer is only gathered.
+    pub(super) fn pass(
+        &mut self,
+        prepared: Option<&mut Prepared>,
+        plan: &Plan,
+        session: &mut Session,
+    ) -> Result<(), SendRefused> {
+        let Some(prepared) = prepared else { return Ok(()) };
+        let mut out = Vec::new();
+        prepared.writer.write(nanos(), &mut out);
+        if out.is_empty() {
+            return Ok(());
+        }
+        session.spoke(now());
+        self.send_now(prepared, plan, out.into())
+    }
+
+    /// Shows that the request is alive.
+    pub(super) async fn heartbeat(
+        &mut self,
+        prepared: Option<&mut Prepared>,
+        plan: &Plan,
+        session: &mut Session,
+    ) -> Result<(), SendRefused> {
+        let Some(prepared) = prepared else { return Ok(()) };
+        let mut out = Vec::new();
+        prepared.writer.heartbeat(nanos(), &mut out);
+        session.spoke(now());
+        if self.head == Sent::Nothing {
+            self.head = Sent::Bare;
+            let head = prepared.writer.head(plan.model.as_deref(), &prepared.dropped, false);
+            return self.caller.send_head_with(head, out.into());
+        }
+        self.caller.send_now(out.into())
+    }
+
+    /// Writes the end of a whole answer.
+    pub(super) async fn finish(
+        &mut self,
+        prepared: Option<&mut Prepared>,
+        plan: &Plan,
+        session: &Session,
+    ) -> Result<(), SendRefused> {
+        let outcome = session.outcome(now());
+        let Some(prepared) = prepared else {
+            self.caller.finish(Some(outcome));
+            return Ok(());
+        };
+        let trailer = self.trailer(plan, &prepared.dropped, &outcome, None);
+        let mut out = Vec::new();
+        prepared.writer.finish(nanos(), trailer, &mut out);
+        self.send_last(prepared, plan, out.into(), outcome).await
+    }
+
+    /// Ends an answer whose headers are out with an error of its dialect.
+    pub(super) async fn end_with(
+        &mut self,
+        prepared: Option<&mut Prepared>,
+        plan: &Plan,
+        failure: Failure,
+    ) -> Result<(), SendRefused> {
+        let Some(prepared) = prepared.filter(|_| self.head != Sent::Nothing) else {
+            self.caller.fail(failure);
+            return Ok(());
+        };
+        let Failure { code, message, outcome, .. } = failure;
+        let trailer = self.trailer(plan, &prepared.dropped, &outcome, Some(code));
+        let mut out = Vec::new();
+        prepared.writer.fail(nanos(), code, &message, trailer, &mut out);
+        self.send_last(prepared, plan, out.into(), Outcome { broke: Some(code), ..outcome }).await
+    }
+
+    /// The answer cannot be passed on: the link ended the stream, by itself or because of a cancel.
+    pub(super) async fn give_up(&mut self, session: &mut Session, refused: SendRefused) {
+        let (ending, message) = match refused {
+            SendRefused::Overrun => {
+                (Ending::Failed(Code::SlowReader), "the caller read too slowly: the edge's buffer is full")
+            }
+            SendRefused::Ended => (self.why_ended().await, "the stream ended before its answer did"),
+        };
+        let failure = session.overtaken(now(), ending, message);
+        self.caller.fail(failure);
+    }
+
+    /// What the link has to say of a stream that it ended; nothing if it says nothing at once.
+    async fn why_ended(&mut self) -> Ending {
+        let said = tokio::select! {
+            biased;
+            received = self.caller.recv() => Some(received),
+            () = std::future::ready(()) => None,
+        };
+        match said {
+            Some(Received::Cancelled(_)) => Ending::Cancelled,
+            Some(Received::Failed(failure)) => Ending::Failed(failure.code),
+            Some(Received::Head(_) | Received::Data(_) | Received::End(_)) | None => Ending::Failed(Code::LinkLost),
+        }
+    }
+
+    fn send_now(&mut self, prepared: &Prepared, plan: &Plan, bytes: Bytes) -> Result<(), SendRefused> {
+        if self.head != Sent::Nothing {
+            return self.caller.send_now(bytes);
+        }
+        self.head = Sent::Full;
+        let head = prepared.writer.head(plan.model.as_deref(), &prepared.dropped, true);
+        self.caller.send_head_with(head, bytes)
+    }
+
+    async fn send_last(
+        &mut self,
+        prepared: &Prepared,
+        plan: &Plan,
+        bytes: Bytes,
+        outcome: Outcome,
+    ) -> Result<(), SendRefused> {
+        if plan.shape != Shape::Whole {
+            if !bytes.is_empty() {
+                self.send_now(prepared, plan, bytes)?;
+            }
+            self.caller.finish(Some(outcome));
+            return Ok(());
+        }
+        if self.head == Sent::Nothing {
+            self.head = Sent::Full;
+            let head = prepared.writer.head(plan.model.as_deref(), &prepared.dropped, true);
+            if bytes.len() <= SINGLE_MESSAGE {
+                return self.caller.send_whole(head, bytes, outcome);
+            }
+            self.caller.send_head(head);
+        }
+        self.caller.send(bytes).await?;
+        self.caller.finish(Some(outcome));
+        Ok(())
+    }
+
+    /// What a bare head could not say.
+    fn trailer(&self, plan: &Plan, dropped: &str, outcome: &Outcome, why: Option<Code>) -> Map<String, Value> {
+        let mut trailer = Map::new();
+        if self.head == Sent::Nothing && why.is_none() {
+            return trailer;
+        }
+        let mut set = |name: &str, value: Option<&str>| {
+            if let Some(value) = value.filter(|value| !value.is_empty()) {
+                trailer.insert(name.to_owned(), value.into());
+            }
+        };
+        if self.head == Sent::Bare {
+            set("served_by", outcome.served_by.map(|_| "local"));
+            set("model", plan.model.as_deref());
+            set("dropped", Some(dropped));
+        }
+        set("reason", why.map(Code::as_str));
+        trailer
+    }
+}
+
+/// Nanoseconds since 1970.
+fn nanos() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
+}
