@@ -10,11 +10,13 @@
 //! Absent: clocks, sockets, texts, budget (the shell knows whether Bedrock may serve a request).
 
 mod cold;
+mod demand;
 mod door;
 mod model;
 mod plan;
 mod predict;
 mod queue;
+mod ready;
 mod running;
 mod status;
 mod strikes;
@@ -108,6 +110,10 @@ impl Ledger {
             Some(verdict) => verdict,
             None => self.enqueue(now, index, ticket, ask),
         };
+        if self.loads() {
+            // It may have tipped the scale between two models, or left a load without a cause.
+            self.handle_timeout(now);
+        }
         (ticket, verdict)
     }
 
@@ -229,11 +235,14 @@ impl Ledger {
         let now = self.advance(now);
         loop {
             (0..self.models.len()).for_each(|index| self.settle(now, index));
-            if !self.loader.step(now, &mut self.models, &mut self.events) {
-                break;
+            if self.loader.step(now, &mut self.models, &mut self.events) {
+                continue;
+            }
+            (0..self.models.len()).for_each(|index| self.decide(now, index, &mut None));
+            if !self.loader.is_vain(&self.models) {
+                return;
             }
         }
-        (0..self.models.len()).for_each(|index| self.decide(now, index, &mut None));
     }
 
     /// When [`Ledger::handle_timeout`] is next due; `None` while nothing waits for time.
@@ -285,19 +294,11 @@ impl Ledger {
         };
         let entry = entry(now, ticket, ask, model.learnt.overflow_p95_ms());
         model.queue.push(entry);
-        let absent = model.residency == Residency::Absent;
-        if absent {
-            if self.loader.step(now, &mut self.models, &mut self.events) {
-                self.handle_timeout_of_others(now, index);
-            }
+        if model.residency == Residency::Absent {
+            self.loader.step(now, &mut self.models, &mut self.events);
             if !self.models.get(index).is_some_and(|model| model.queue.iter().any(|entry| entry.ticket == ticket)) {
                 // A load that failed has resolved all that waited for it: the event says how.
                 return Verdict::Queue(Outlook::default().forecast(0.0));
-            }
-            // Its load may not begin now, and no other load's end will change that soon.
-            if ask.overflow && !self.loader.is_busy() {
-                self.withdraw(now, index, ticket);
-                return Verdict::Overflow(OverflowReason::ColdModel);
             }
         }
         let waits = Fate::Waits(Outlook::default());
@@ -307,42 +308,36 @@ impl Ledger {
         match newcomer.map_or(waits, |newcomer| newcomer.fate) {
             Fate::Waits(outlook) => Verdict::Queue(outlook.forecast(0.0)),
             Fate::Overflows(reason) => {
-                self.withdraw(now, index, ticket);
+                self.withdraw(index, ticket);
                 Verdict::Overflow(reason)
             }
             Fate::Saturated(wait) => {
-                self.withdraw(now, index, ticket);
+                self.withdraw(index, ticket);
                 refuse(RefusalCode::Saturated, duration(wait))
             }
         }
     }
 
-    /// Takes a newcomer back that goes elsewhere, and with it the load that waited for it alone: its
-    /// victims serve again.
-    fn withdraw(&mut self, now: Instant, index: usize, ticket: Ticket) {
+    /// Takes a newcomer back that goes elsewhere.
+    fn withdraw(&mut self, index: usize, ticket: Ticket) {
         self.models.get_mut(index).and_then(|model| model.queue.remove(ticket));
-        if self.loader.step(now, &mut self.models, &mut self.events) {
-            self.handle_timeout_of_others(now, index);
-        }
     }
 
-    /// Resolves, grants and watches one model after a change, then predicts anew.
+    /// Resolves, grants and watches one model after a change, then predicts anew; all models while
+    /// one waits for a load, for then each depends on the others.
     fn changed(&mut self, now: Instant, index: usize) {
-        self.settle(now, index);
-        let cold = |model: &Model| model.residency == Residency::Absent && !model.queue.is_empty();
-        let loads = self.loader.is_busy() || self.models.iter().any(cold);
-        if loads && self.loader.step(now, &mut self.models, &mut self.events) {
+        if self.loads() {
             self.handle_timeout(now);
             return;
         }
+        self.settle(now, index);
         self.decide(now, index, &mut None);
     }
 
-    fn handle_timeout_of_others(&mut self, now: Instant, index: usize) {
-        for other in (0..self.models.len()).filter(|other| *other != index) {
-            self.settle(now, other);
-            self.decide(now, other, &mut None);
-        }
+    /// Whether a model is being loaded or wanted that is not in memory.
+    fn loads(&self) -> bool {
+        let cold = |model: &Model| model.residency == Residency::Absent && !model.queue.is_empty();
+        self.loader.is_busy() || self.models.iter().any(cold)
     }
 
     fn settle(&mut self, now: Instant, index: usize) {

@@ -8,67 +8,29 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::model::{Model, Residency};
-use super::predict::millis;
 use super::types::{Event, Loaded, OverflowReason};
 
 /// A model used within this time is in use.
 const IN_USE: Duration = Duration::from_secs(120);
 /// A model that was just loaded keeps its memory for so long while anybody wants it: two models
 /// that cannot share the GPU then alternate by turns and not by requests.
-const TURN: Duration = Duration::from_secs(30);
+pub(crate) const TURN: Duration = Duration::from_secs(30);
 /// A load without report is given up: twice what Ollama itself lets one stall.
 const LOAD_LIMIT: Duration = Duration::from_secs(600);
 /// After a failed load.
 const LOAD_PAUSE: Duration = Duration::from_secs(5);
-/// Share of its time that a load later than expected still needs.
-const OVERDUE_SHARE: f64 = 0.2;
-/// Minutes over which demand is compared.
-const DEMAND_MINUTES: usize = 5;
-
-/// Requests of the last five minutes.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Demand {
-    minutes: [u32; DEMAND_MINUTES],
-    /// When the newest of the minutes began.
-    since: Option<Instant>,
-}
-
-impl Demand {
-    pub(crate) fn count(&mut self, now: Instant) {
-        self.turn(now);
-        let [newest, ..] = &mut self.minutes;
-        *newest = newest.saturating_add(1);
-    }
-
-    fn total(mut self, now: Instant) -> u32 {
-        self.turn(now);
-        self.minutes.iter().fold(0, |sum, minute| sum.saturating_add(*minute))
-    }
-
-    fn turn(&mut self, now: Instant) {
-        let since = *self.since.get_or_insert(now);
-        let passed = now.saturating_duration_since(since).as_secs() / 60;
-        if passed == 0 {
-            return;
-        }
-        let gone = usize::try_from(passed).unwrap_or(usize::MAX).min(DEMAND_MINUTES);
-        self.minutes.rotate_right(gone);
-        self.minutes.iter_mut().take(gone).for_each(|minute| *minute = 0);
-        self.since = Some(since + Duration::from_secs(passed * 60));
-    }
-}
 
 #[derive(Clone, Copy, Debug)]
-struct Load {
-    model: usize,
+pub(crate) struct Load {
+    pub(crate) model: usize,
     /// When the preload began; not yet while the victims' streams end.
-    since: Option<Instant>,
+    pub(crate) since: Option<Instant>,
 }
 
 /// The one load of an Ollama.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Loader {
-    current: Option<Load>,
+    pub(crate) current: Option<Load>,
     /// When it was last looked whether something can begin.
     stepped: Option<Instant>,
     /// For each model, a bit for every other that was seen in memory beside it.
@@ -184,20 +146,14 @@ impl Loader {
         self.current.is_some()
     }
 
-    pub(crate) fn is_loading(&self, index: usize) -> bool {
-        self.current.is_some_and(|load| load.model == index)
+    /// Whether those who waited for a load that has not begun have all gone elsewhere.
+    pub(crate) fn is_vain(&self, models: &[Model]) -> bool {
+        let waits = self.current.filter(|load| load.since.is_none());
+        waits.is_some_and(|load| models.get(load.model).is_none_or(|model| model.queue.is_empty()))
     }
 
-    /// Milliseconds until a model can serve at all; 0 for one that can now.
-    pub(crate) fn ready(&self, now: Instant, index: usize, models: &[Model]) -> f64 {
-        let Some(model) = models.get(index) else { return 0.0 };
-        let own = model.learnt.load_ms();
-        match self.current {
-            _ if model.residency == Residency::Resident && !model.victim => 0.0,
-            Some(load) if load.model == index => left(now, load, models),
-            Some(load) => left(now, load, models) + own,
-            None => own,
-        }
+    pub(crate) fn is_loading(&self, index: usize) -> bool {
+        self.current.is_some_and(|load| load.model == index)
     }
 
     /// When something of this is due without a report.
@@ -240,10 +196,15 @@ impl Loader {
     }
 
     /// Bits of the resident models that were never seen in memory beside this one.
-    fn victims(&self, index: usize, models: &[Model]) -> u128 {
+    pub(crate) fn victims(&self, index: usize, models: &[Model]) -> u128 {
         let beside = self.together.get(index).copied().unwrap_or_default();
         let resident = models.iter().enumerate().filter(|(_, model)| model.residency == Residency::Resident);
         resident.fold(0, |bits, (other, _)| bits | bit(other)) & !beside & !bit(index)
+    }
+
+    /// Whether two models were seen in memory together.
+    pub(crate) fn beside(&self, index: usize, other: usize) -> bool {
+        self.together.get(index).is_some_and(|others| others & bit(other) != 0)
     }
 
     fn give_up(&mut self, models: &mut [Model]) {
@@ -252,29 +213,27 @@ impl Loader {
     }
 }
 
+/// Whether a model may be made to leave for a cold one.
 fn may_push_out(now: Instant, cold: &Model, victim: &Model) -> bool {
-    let within = |at: Option<Instant>, time| at.is_some_and(|at| now.saturating_duration_since(at) < time);
-    if within(victim.loaded_at, TURN) && !victim.idle() {
-        return false;
-    }
-    let in_use = within(victim.last_used, IN_USE) || !victim.running.is_empty();
-    !in_use || cold.queue.iter().any(|entry| !entry.overflow) || cold.demand.total(now) > victim.demand.total(now)
+    turn_left(now, victim).is_zero() && (!in_use(now, victim) || outweighs(now, cold, victim))
 }
 
-/// Milliseconds until a load has ended.
-fn left(now: Instant, load: Load, models: &[Model]) -> f64 {
-    let Some(model) = models.get(load.model) else { return 0.0 };
-    let whole = model.learnt.load_ms();
-    if let Some(since) = load.since {
-        return (whole - millis(now.saturating_duration_since(since))).max(whole * OVERDUE_SHARE);
-    }
-    let streams = models.iter().filter(|model| model.victim).flat_map(|victim| {
-        let per_token = victim.learnt.per_token(victim.running.len());
-        victim.running.iter().map(move |running| running.remaining(now, &victim.learnt, per_token).mean)
-    });
-    whole + streams.fold(0.0, f64::max)
+/// What is left of the time for which a model that was just loaded and is wanted is let be.
+pub(crate) fn turn_left(now: Instant, victim: &Model) -> Duration {
+    let end = victim.loaded_at.filter(|_| !victim.idle()).map(|at| at + TURN);
+    end.map(|end| end.saturating_duration_since(now)).unwrap_or_default()
 }
 
-fn bit(index: usize) -> u128 {
+pub(crate) fn in_use(now: Instant, model: &Model) -> bool {
+    let lately = model.last_used.is_some_and(|at| now.saturating_duration_since(at) < IN_USE);
+    lately || !model.running.is_empty()
+}
+
+/// Whether a cold model is wanted so much that one in use has to leave for it.
+pub(crate) fn outweighs(now: Instant, cold: &Model, victim: &Model) -> bool {
+    cold.queue.iter().any(|entry| !entry.overflow) || cold.demand.total(now) > victim.demand.total(now)
+}
+
+pub(crate) fn bit(index: usize) -> u128 {
     u32::try_from(index).ok().and_then(|index| 1_u128.checked_shl(index)).unwrap_or_default()
 }

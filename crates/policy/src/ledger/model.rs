@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 use super::plan::{Newcomer, plan};
 use super::predict::{Learnt, Observed, duration, millis};
 use super::queue::{Entry, Queue};
+use super::ready::Ready;
 use super::running::{Overlap, Running};
 use super::strikes::Parallel;
 use super::types::{
     Event, Forecast, Late, Measured, ModelId, ModelSettings, OverflowReason, Promise, RefusalCode, Ticket,
 };
-use super::{Desk, cold::Demand, door::refusal};
+use super::{Desk, demand::Demand, door::refusal};
 use crate::watchdog::{Check, Watchdog};
 
 /// The least to wait before a retry while too little is known to predict one.
@@ -259,7 +260,7 @@ impl Model {
     pub(crate) fn decide(
         &mut self,
         now: Instant,
-        ready: f64,
+        ready: Ready,
         desk: &mut Desk,
         newcomer: &mut Option<Newcomer>,
         events: &mut VecDeque<Event>,

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::model::Model;
 use super::predict::{charge, duration, millis};
 use super::queue::{Entry, Scratch, Visit};
+use super::ready::Ready;
 use super::types::{Forecast, OverflowReason, Ticket};
 use crate::histogram::Spread;
 
@@ -46,8 +47,8 @@ pub(crate) enum Fate {
 struct View {
     now: Instant,
     enough: bool,
-    /// Milliseconds until the model is ready to serve at all.
-    ready: f64,
+    /// When the model can serve at all.
+    ready: Ready,
     foreign: f64,
     overflow_p95: f64,
 }
@@ -76,9 +77,9 @@ impl Outlook {
 
 /// The time until a slot is free behind all that wait, by the work that is left. Unlike [`plan`] it
 /// needs no order: what is ahead is the same in any.
-pub(crate) fn drain(model: &Model, now: Instant, ready: f64) -> Duration {
+pub(crate) fn drain(model: &Model, now: Instant, ready: Ready) -> Duration {
     let mut slots = Vec::new();
-    occupy(model, now, ready, &mut slots);
+    occupy(model, now, ready.after, &mut slots);
     let learnt = &model.learnt;
     let per_token = learnt.per_token((model.running.len() + model.queue.len()).min(model.parallel.slots()));
     let foreign = learnt.foreign(now);
@@ -91,12 +92,10 @@ pub(crate) fn drain(model: &Model, now: Instant, ready: f64) -> Duration {
 }
 
 /// Plans all of one model's queue, writes each entry's forecast, and collects who leaves.
-///
-/// `ready`: milliseconds until the model can serve at all, 0 for a resident one.
-pub(crate) fn plan(model: &mut Model, now: Instant, ready: f64, desk: &mut Desk, newcomer: &mut Option<Newcomer>) {
+pub(crate) fn plan(model: &mut Model, now: Instant, ready: Ready, desk: &mut Desk, newcomer: &mut Option<Newcomer>) {
     let Desk { scratch, slots, leaving } = desk;
     leaving.clear();
-    occupy(model, now, ready, slots);
+    occupy(model, now, ready.after, slots);
     model.planned = now;
     let Model { learnt, queue, running, parallel, .. } = model;
     let learnt = &*learnt;
@@ -165,11 +164,14 @@ fn earliest(slots: &mut [Spread]) -> Option<&mut Spread> {
 /// `patience`: it is being submitted, and may wait so many.
 fn judge(view: &View, entry: &Entry, outlook: Outlook, unloaded: f64, patience: Option<f64>) -> Fate {
     let waits = Fate::Waits(outlook);
+    if entry.overflow && !view.ready.sure {
+        return Fate::Overflows(OverflowReason::ColdModel);
+    }
     if !view.enough {
         let last_chance = patience.is_some() || entry.decide_by.is_some_and(|at| at <= view.now);
         return if entry.overflow && last_chance { Fate::Overflows(OverflowReason::NotLearnt) } else { waits };
     }
-    let somebody_ahead = outlook.place > 0 || outlook.slot > view.ready;
+    let somebody_ahead = outlook.place > 0 || outlook.slot > view.ready.after;
     if let Some(deadline) = entry.deadline {
         let late = outlook.first.mean > millis(deadline.saturating_duration_since(view.now));
         if entry.overflow && late && view.overflow_p95 < outlook.first.mean {

@@ -17,6 +17,38 @@ fn row(model: ModelId) -> Resident {
     Resident { model, context: None }
 }
 
+/// Two models of which enough is known and that were wanted 20 times each; only the world's own is
+/// in memory. They were never seen there together.
+fn two_learnt() -> (World, ModelId) {
+    let mut world = World::learnt(1);
+    let first = world.model;
+    let other = world.ledger.model(world.now, "other", settings(1)).unwrap();
+    world.ledger.resident(world.now, &[row(other)]);
+    world.model = other;
+    for _ in 0..20 {
+        let ticket = world.admitted();
+        world.answer(ticket);
+    }
+    world.model = first;
+    world.ledger.resident(world.now, &[row(first)]);
+    (world, other)
+}
+
+/// The same with the world's own model being loaded for a request that waits.
+fn one_loading() -> (World, ModelId) {
+    let (mut world, other) = two_learnt();
+    world.ledger.resident(world.now, &[]);
+    let ask = world.ask();
+    world.queued(&ask);
+    assert_eq!(world.events(), [Event::Preload(world.model)]);
+    (world, other)
+}
+
+/// Can overflow and has no deadline: only its queue timeout would end its waiting.
+fn patient(world: &mut World, model: ModelId) -> Ask {
+    Ask { model, overflow: true, ..world.ask() }
+}
+
 fn idle_for(world: &mut World, seconds: u64) {
     world.pass(Duration::from_secs(seconds));
 }
@@ -212,4 +244,66 @@ fn a_hard_deadline_passes_also_while_the_model_loads_but_the_load_is_let_be() {
     let (ticket, _) = world.submit(&ask);
     world.ledger.resident(world.now, &[]);
     assert_eq!(world.pass(ms(500)), [Event::Late(ticket, causeway_policy::Late::ExpiredWhileLoading)]);
+}
+
+#[test]
+fn nobody_who_can_overflow_waits_behind_a_load_whose_model_would_then_be_in_use() {
+    let (mut world, other) = one_loading();
+    let ask = patient(&mut world, other);
+    assert_eq!(world.submit(&ask).1, overflow(OverflowReason::ColdModel));
+}
+
+#[test]
+fn who_waits_behind_another_load_is_judged_again_when_that_model_is_wanted_more() {
+    let (mut world, other) = one_loading();
+    let ask = patient(&mut world, other);
+    assert_eq!(world.submit(&ask).1, overflow(OverflowReason::ColdModel));
+    // Now the cold model is the one that is wanted more: its turn will come.
+    let waits = world.queued(&ask);
+    assert_eq!(world.events(), []);
+    let ask = world.ask();
+    let mut events = Vec::new();
+    for _ in 0..3 {
+        world.queued(&ask);
+        events.append(&mut world.events());
+    }
+    assert_eq!(events, [Event::Overflow(waits, OverflowReason::ColdModel)]);
+}
+
+#[test]
+fn who_waits_beside_a_request_that_forces_a_load_goes_elsewhere_when_that_request_leaves() {
+    let (mut world, other) = one_loading();
+    let ask = world.ask();
+    let _wanted = [world.queued(&ask), world.queued(&ask)];
+    let (forcing, movable) = (Ask { model: other, ..world.ask() }, patient(&mut world, other));
+    let (forcing, movable) = (world.queued(&forcing), world.queued(&movable));
+    assert_eq!(world.events(), []);
+    world.ledger.cancelled(world.now, forcing);
+    assert_eq!(world.events(), [Event::Overflow(movable, OverflowReason::ColdModel)]);
+}
+
+#[test]
+fn a_model_that_may_not_be_loaded_yet_is_predicted_with_the_time_until_it_may() {
+    let (mut world, other) = one_loading();
+    world.ledger.loaded(world.now, world.model, Loaded::Ready(Some(ms(4_000))));
+    let ask = Ask { model: other, ..world.ask() };
+    let (_, verdict) = world.submit(&ask);
+    let Verdict::Queue(forecast) = verdict else { panic!("{verdict:?}") };
+    // The turn of the other model, and the load.
+    assert!(forecast.slot >= Duration::from_secs(34), "{forecast:?}");
+    let ask = Ask { model: other, ..world.soft(20_000) };
+    assert_eq!(world.submit(&ask).1, overflow(OverflowReason::PredictedWait));
+}
+
+#[test]
+fn after_a_failed_load_who_can_overflow_does_not_wait_for_the_next() {
+    let (mut world, other) = two_learnt();
+    idle_for(&mut world, 121);
+    let ask = Ask { model: other, ..world.ask() };
+    world.queued(&ask);
+    assert_eq!(world.events(), [Event::Preload(other)]);
+    world.ledger.loaded(world.now, other, Loaded::Failed);
+    world.events();
+    let ask = patient(&mut world, other);
+    assert_eq!(world.submit(&ask).1, overflow(OverflowReason::ColdModel));
 }
