@@ -46,28 +46,23 @@ impl Loader {
             match self.current {
                 Some(Load { since: Some(since), model }) => {
                     if now.saturating_duration_since(since) < LOAD_LIMIT {
-                        return changed;
+                        return self.mark(model, models) || changed;
                     }
                     self.ended(now, model, Loaded::Failed, models, events);
                 }
-                Some(Load { since: None, model }) => {
-                    if models.get(model).is_none_or(|model| model.queue.is_empty()) {
-                        self.give_up(models);
-                    } else if models.iter().any(|model| model.victim && !model.running.is_empty()) {
+                Some(Load { since: None, model }) if self.may_load(now, model, models) => {
+                    changed |= self.mark(model, models);
+                    if models.iter().any(|model| model.victim && !model.running.is_empty()) {
                         return changed;
-                    } else {
-                        self.current = Some(Load { model, since: Some(now) });
-                        events.extend(models.get(model).map(|model| Event::Preload(model.id)));
-                        return true;
                     }
+                    self.current = Some(Load { model, since: Some(now) });
+                    events.extend(models.get(model).map(|model| Event::Preload(model.id)));
+                    return true;
                 }
+                Some(Load { since: None, .. }) => self.give_up(models),
                 None => {
-                    let Some(next) = self.next_load(now, models) else { return changed };
-                    let victims = self.victims(next, models);
-                    for (index, model) in models.iter_mut().enumerate() {
-                        model.victim = victims & bit(index) != 0;
-                    }
-                    self.current = Some(Load { model: next, since: None });
+                    let Some(model) = self.next_load(now, models) else { return changed };
+                    self.current = Some(Load { model, since: None });
                 }
             }
             changed = true;
@@ -172,34 +167,44 @@ impl Loader {
 
     /// The model whose load may begin: of those that may, the one whose request waits longest.
     fn next_load(&self, now: Instant, models: &[Model]) -> Option<usize> {
-        let may = |index: usize, model: &Model| {
-            model.residency == Residency::Absent
-                && model.running.is_empty()
-                && !model.watchdog.holds()
-                && model.load_after.is_none_or(|at| at <= now)
-                && self.spares(now, index, models)
-        };
         let oldest = |model: &Model| model.queue.iter().map(|entry| entry.since).min();
-        let waiting = models.iter().enumerate().filter_map(|(index, model)| Some((oldest(model)?, index, model)));
-        waiting
-            .filter(|(_, index, model)| may(*index, model))
-            .min_by_key(|(since, ..)| *since)
-            .map(|(_, index, _)| index)
+        let waiting = models.iter().enumerate().filter_map(|(index, model)| Some((oldest(model)?, index)));
+        waiting.filter(|(_, index)| self.may_load(now, *index, models)).min().map(|(_, index)| index)
     }
 
-    /// Whether every model that would have to leave for this one may be made to.
-    fn spares(&self, now: Instant, index: usize, models: &[Model]) -> bool {
+    /// Whether a load is wanted and may begin, once the streams of those that leave for it have ended.
+    fn may_load(&self, now: Instant, index: usize, models: &[Model]) -> bool {
         let Some(cold) = models.get(index) else { return false };
         let victims = self.victims(index, models);
-        let mut leaving = models.iter().enumerate().filter(|(other, _)| victims & bit(*other) != 0);
-        leaving.all(|(_, victim)| may_push_out(now, cold, victim))
+        cold.residency == Residency::Absent
+            && cold.running.is_empty()
+            && !cold.queue.is_empty()
+            && !cold.watchdog.holds()
+            && cold.load_after.is_none_or(|at| at <= now)
+            && chosen(models, victims).all(|victim| may_push_out(now, cold, victim))
     }
 
-    /// Bits of the resident models that were never seen in memory beside this one.
+    /// Makes victims of those that a load would push out now. Once it has begun none is let go any
+    /// more, but what turns up meanwhile is no safer. Whether anything changed.
+    fn mark(&self, index: usize, models: &mut [Model]) -> bool {
+        let victims = self.victims(index, models);
+        let begun = self.current.is_some_and(|load| load.since.is_some());
+        let mut changed = false;
+        for (other, model) in models.iter_mut().enumerate() {
+            let victim = victims & bit(other) != 0 || (begun && model.victim);
+            changed |= model.victim != victim;
+            model.victim = victim;
+        }
+        changed
+    }
+
+    /// Bits of the models in memory, by the list or by what runs on them, that were never seen there
+    /// beside this one.
     pub(crate) fn victims(&self, index: usize, models: &[Model]) -> u128 {
         let beside = self.together.get(index).copied().unwrap_or_default();
-        let resident = models.iter().enumerate().filter(|(_, model)| model.residency == Residency::Resident);
-        resident.fold(0, |bits, (other, _)| bits | bit(other)) & !beside & !bit(index)
+        let there = |model: &Model| model.residency == Residency::Resident || !model.running.is_empty();
+        let there = models.iter().enumerate().filter(|(_, model)| there(model));
+        there.fold(0, |bits, (other, _)| bits | bit(other)) & !beside & !bit(index)
     }
 
     /// Whether two models were seen in memory together.
@@ -213,9 +218,14 @@ impl Loader {
     }
 }
 
-/// Whether a model may be made to leave for a cold one.
+/// The models of a set of bits.
+pub(crate) fn chosen(models: &[Model], bits: u128) -> impl Iterator<Item = &Model> {
+    models.iter().enumerate().filter(move |(index, _)| bits & bit(*index) != 0).map(|(_, model)| model)
+}
+
+/// Whether a model may be made to leave for a cold one, or go on leaving.
 fn may_push_out(now: Instant, cold: &Model, victim: &Model) -> bool {
-    turn_left(now, victim).is_zero() && (!in_use(now, victim) || outweighs(now, cold, victim))
+    (victim.victim || turn_left(now, victim).is_zero()) && (!in_use(now, victim) || outweighs(now, cold, victim))
 }
 
 /// What is left of the time for which a model that was just loaded and is wanted is let be.
@@ -229,11 +239,13 @@ pub(crate) fn in_use(now: Instant, model: &Model) -> bool {
     lately || !model.running.is_empty()
 }
 
-/// Whether a cold model is wanted so much that one in use has to leave for it.
+/// Whether a cold model is wanted so much that one in use has to leave for it. One that is leaving
+/// turns round only for a greater demand: its streams would end in vain otherwise.
 pub(crate) fn outweighs(now: Instant, cold: &Model, victim: &Model) -> bool {
-    cold.queue.iter().any(|entry| !entry.overflow) || cold.demand.total(now) > victim.demand.total(now)
+    let (own, its) = (cold.demand.total(now), victim.demand.total(now));
+    cold.queue.iter().any(|entry| !entry.overflow) || own > its || (victim.victim && own == its)
 }
 
-pub(crate) fn bit(index: usize) -> u128 {
+fn bit(index: usize) -> u128 {
     u32::try_from(index).ok().and_then(|index| 1_u128.checked_shl(index)).unwrap_or_default()
 }

@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use super::cold::{Load, Loader, TURN, bit, in_use, outweighs, turn_left};
+use super::cold::{Load, Loader, TURN, chosen, in_use, outweighs, turn_left};
 use super::model::{Model, Residency};
 use super::predict::millis;
 
@@ -56,11 +56,8 @@ impl Loader {
                 sure &= outweighs(now, model, loading);
             }
         }
-        let victims = self.victims(index, models);
         // Those that the present load pushes out are gone before.
-        let staying =
-            models.iter().enumerate().filter(|(other, staying)| victims & bit(*other) != 0 && !staying.victim);
-        for (_, other) in staying {
+        for other in chosen(models, self.victims(index, models)).filter(|other| !other.victim) {
             begin = begin.max(millis(turn_left(now, other)) + streams(now, other));
             sure &= !in_use(now, other) || outweighs(now, model, other);
         }

@@ -307,3 +307,66 @@ fn after_a_failed_load_who_can_overflow_does_not_wait_for_the_next() {
     let ask = patient(&mut world, other);
     assert_eq!(world.submit(&ask).1, overflow(OverflowReason::ColdModel));
 }
+
+#[test]
+fn a_model_that_turns_up_before_the_load_begins_has_to_leave_as_well() {
+    let (mut world, cold) = with_cold();
+    let third = world.ledger.model(world.now, "third", settings(1)).unwrap();
+    let running = world.admitted();
+    let ask = Ask { model: cold, ..world.ask() };
+    let waits = world.queued(&ask);
+    assert_eq!(world.events(), []);
+    // A stranger loads a third one while the stream ends. Nothing of ours may run on it either.
+    let model = world.model;
+    world.ledger.resident(world.now, &[row(model), row(third)]);
+    let ask = Ask { model: third, ..world.ask() };
+    world.queued(&ask);
+    world.answer(running);
+    assert_eq!(world.events(), [Event::Preload(cold)]);
+    world.ledger.loaded(world.now, cold, Loaded::Ready(None));
+    assert_eq!(world.events(), [Event::Granted(waits)]);
+}
+
+#[test]
+fn nothing_is_loaded_beside_a_request_whose_model_the_list_has_missed() {
+    let (mut world, cold) = with_cold();
+    let running = world.admitted();
+    // Listed before Ollama had loaded it for that very request.
+    world.ledger.resident(world.now, &[]);
+    let ask = Ask { model: cold, ..world.ask() };
+    world.queued(&ask);
+    assert_eq!(world.events(), []);
+    world.answer(running);
+    assert_eq!(world.events(), [Event::Preload(cold)]);
+}
+
+#[test]
+fn a_victim_is_let_be_when_the_request_that_forced_the_load_has_left() {
+    let (mut world, other) = two_learnt();
+    world.ledger.model(world.now, "m", settings(2));
+    let _running = world.admitted();
+    let (forcing, movable) = (Ask { model: other, ..world.ask() }, patient(&mut world, other));
+    let (forcing, movable) = (world.queued(&forcing), world.queued(&movable));
+    let ask = world.ask();
+    let behind = [world.queued(&ask), world.queued(&ask), world.queued(&ask)];
+    assert_eq!(world.events(), []);
+    world.ledger.cancelled(world.now, forcing);
+    let events = world.events();
+    assert!(events.contains(&Event::Overflow(movable, OverflowReason::ColdModel)), "{events:?}");
+    assert!(events.contains(&Event::Granted(behind[0])), "{events:?}");
+}
+
+#[test]
+fn nothing_is_sent_to_a_model_that_turns_up_while_another_loads() {
+    let (mut world, cold) = with_cold();
+    let third = world.ledger.model(world.now, "third", settings(1)).unwrap();
+    idle_for(&mut world, 121);
+    let ask = Ask { model: cold, ..world.ask() };
+    let waits = world.queued(&ask);
+    assert_eq!(world.events(), [Event::Preload(cold)]);
+    world.ledger.resident(world.now, &[row(third), row(cold)]);
+    let ask = Ask { model: third, ..world.ask() };
+    world.queued(&ask);
+    world.ledger.loaded(world.now, cold, Loaded::Ready(None));
+    assert_eq!(world.events(), [Event::Granted(waits)]);
+}
