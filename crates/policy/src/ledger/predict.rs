@@ -40,6 +40,10 @@ const PREFILL_SPREAD: f64 = 0.2;
 const WALL_SLACK: f64 = 1.1;
 const WALL_SLACK_MS: f64 = 20.0;
 
+/// The most that one request costs its key, in tokens: the largest context of models that one GPU
+/// machine serves. A prompt that is cut to the context, or a size that is a lie, costs no more.
+pub(crate) const MOST_CHARGED: u64 = 131_072;
+
 /// The size of a request, as far as its time depends on it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Need {
@@ -343,7 +347,7 @@ fn length(seen: &Observed) -> u64 {
 /// What a key is charged for a request of so many prompt and answer tokens: at least one, so that
 /// turns always move on.
 pub(crate) fn charge(prompt: f64, answer: f64) -> u64 {
-    ((prompt + answer) as u64).max(1)
+    ((prompt + answer) as u64).clamp(1, MOST_CHARGED)
 }
 
 pub(crate) fn millis(time: Duration) -> f64 {

@@ -4,7 +4,9 @@
 //! robin is the one with a quantum of a single token, which is start-time fair queueing: every key
 //! has an account of tokens served, the lowest account is next, and a key that comes back starts
 //! no lower than the round has come. So a key is ahead of another by at most one request.
-//! Invariants: bounded by its owner; only keys that wait, run or are ahead of the round are kept.
+//! Invariants: bounded by its owner; only keys that wait, run or are ahead of the round are kept;
+//! one that is forgotten never comes back ahead of where it stood, so that those who wait are
+//! served however many others come and go.
 //! Absent: slots and time to the first token (see `plan.rs`).
 
 use std::cmp::Reverse;
@@ -13,7 +15,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::time::Instant;
 
 use super::plan::Outlook;
-use super::predict::{Need, millis};
+use super::predict::{MOST_CHARGED, Need, millis};
 use super::types::{Class, Ticket};
 use crate::Key;
 
@@ -23,7 +25,7 @@ const BATCH_PATIENCE: f64 = 60_000.0;
 /// Of so many grants one is for batch work that waits.
 const BATCH_EVERY: u32 = 10;
 /// Idle accounts ahead of the round that one class of one model remembers, beside those that wait
-/// or run: 80 bytes each. Beyond it all idle ones are forgotten, in their favour.
+/// or run: 80 bytes each. Beyond it the one that is least ahead is forgotten and the round moves up to it.
 const MOST_ACCOUNTS: usize = 256;
 
 /// One waiting request.
@@ -118,9 +120,10 @@ impl Queue {
 
     pub(crate) fn push(&mut self, entry: Entry) {
         self.due_from = self.due_from.into_iter().chain(entry.due).min();
+        let grants = self.grants;
         let lane = self.lane(entry.class);
         lane.waiting += 1;
-        let account = lane.account(entry.key);
+        let account = lane.account(entry.key, grants);
         let place = account.entries.partition_point(|other| other.rank() < entry.rank());
         account.entries.insert(place, entry);
     }
@@ -153,7 +156,7 @@ impl Queue {
         self.take_turn(class);
         let grants = self.grants;
         let lane = self.lane(class);
-        let start = lane.account(key).charge(cost, grants);
+        let start = lane.account(key, grants).charge(cost, grants);
         lane.round = lane.round.max(start);
     }
 
@@ -161,7 +164,7 @@ impl Queue {
     pub(crate) fn settled(&mut self, class: Class, key: Key, charged: u64, real: u64) {
         let lane = self.lane(class);
         if let Some(account) = lane.accounts.iter_mut().find(|account| account.key == key) {
-            account.served = account.served.saturating_sub(charged).saturating_add(real);
+            account.served = account.served.saturating_sub(charged).saturating_add(real.min(MOST_CHARGED));
             account.running = account.running.saturating_sub(1);
         }
         lane.forget();
@@ -261,6 +264,10 @@ impl Account {
         self.running += 1;
         start
     }
+
+    fn is_idle(&self) -> bool {
+        self.entries.is_empty() && self.running == 0
+    }
 }
 
 impl Lane {
@@ -274,11 +281,12 @@ impl Lane {
         self.accounts.get(account)?.entries.get(position)
     }
 
-    /// The key's account; an idle one is brought up to the round.
-    fn account(&mut self, key: Key) -> &mut Account {
+    /// The key's account; an idle one is brought up to the round. A new one is behind its equals,
+    /// who have waited longer.
+    fn account(&mut self, key: Key, grants: u64) -> &mut Account {
         let round = self.round;
         let index = self.accounts.iter().position(|account| account.key == key).unwrap_or_else(|| {
-            self.accounts.push(Account { key, served: round, last: 0, running: 0, entries: VecDeque::new() });
+            self.accounts.push(Account { key, served: round, last: grants, running: 0, entries: VecDeque::new() });
             self.accounts.len() - 1
         });
         let account = &mut self.accounts[index];
@@ -291,10 +299,21 @@ impl Lane {
     /// Drops accounts that say nothing any more: idle and not ahead of the round.
     fn forget(&mut self) {
         let round = self.round;
-        let idle = |account: &Account| account.entries.is_empty() && account.running == 0;
-        self.accounts.retain(|account| !idle(account) || account.served > round);
-        if self.accounts.len() > MOST_ACCOUNTS {
-            self.accounts.retain(|account| !idle(account));
+        self.accounts.retain_mut(|account| {
+            let idle = account.is_idle();
+            if idle && account.entries.capacity() > 0 {
+                account.entries = VecDeque::new();
+            }
+            !idle || account.served > round
+        });
+        while self.accounts.len() > MOST_ACCOUNTS {
+            let idle = self.accounts.iter().enumerate().filter(|(_, account)| account.is_idle());
+            if idle.clone().count() <= MOST_ACCOUNTS {
+                return;
+            }
+            let least = idle.min_by_key(|(_, account)| account.served).map(|(index, _)| index);
+            let Some(least) = least.map(|index| self.accounts.remove(index)) else { return };
+            self.round = self.round.max(least.served);
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod cold;
 mod gpu;
+mod keys;
 mod life;
 mod order;
 mod prediction;
