@@ -341,10 +341,11 @@ impl Ledger {
     }
 
     fn settle(&mut self, now: Instant, index: usize) {
+        let ready = self.loader.ready(now, index, &self.models);
         let Some(model) = self.models.get_mut(index) else { return };
         model.pass_time(now);
         model.say_late(now, &mut self.events);
-        model.expire(now, &mut self.events);
+        model.expire(now, ready, &mut self.events);
         model.grant(now, &mut self.events);
         model.watch(now, &mut self.events);
     }

@@ -15,6 +15,8 @@ pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
 const OVERFLOW_MARGIN: Duration = Duration::from_millis(50);
 /// The least that a refused caller is told to wait: less would be a busy loop.
 const LEAST_RETRY: Duration = Duration::from_millis(10);
+/// And while too little is known to predict a wait.
+pub(crate) const UNKNOWN_RETRY: Duration = Duration::from_secs(1);
 
 /// A free slot: only a request that is surely faster elsewhere goes there.
 pub(crate) fn admit(model: &mut Model, now: Instant, ticket: Ticket, ask: &Ask) -> Verdict {
@@ -74,11 +76,13 @@ pub(crate) fn refuse(code: RefusalCode, retry_after: Duration) -> Verdict {
     Verdict::Refuse(refusal(code, retry_after))
 }
 
-/// A retry in no time is a busy loop, unless no retry can cure it.
+/// A retry in no time is a busy loop, and one after eternity none at all; zero stays where no retry
+/// can cure it. No wait at all was predicted by somebody who does not know.
 pub(crate) fn refusal(code: RefusalCode, retry_after: Duration) -> Refusal {
     let retry_after = match code {
         RefusalCode::Saturated | RefusalCode::LocalUnavailable | RefusalCode::DeadlineExceeded => {
-            retry_after.max(LEAST_RETRY)
+            let known = if retry_after.is_zero() { UNKNOWN_RETRY } else { retry_after };
+            known.clamp(LEAST_RETRY, LONGEST_WAIT)
         }
         RefusalCode::ContextExceeded { .. } | RefusalCode::ModelNotFound => Duration::ZERO,
     };

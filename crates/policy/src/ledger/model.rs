@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::plan::{Newcomer, plan};
+use super::plan::{Newcomer, drain, plan};
 use super::predict::{Learnt, Observed, duration, millis};
 use super::queue::{Entry, Queue};
 use super::ready::Ready;
@@ -15,11 +15,8 @@ use super::strikes::Parallel;
 use super::types::{
     Event, Forecast, Late, Measured, ModelId, ModelSettings, OverflowReason, Promise, RefusalCode, Ticket,
 };
-use super::{Desk, demand::Demand, door::refusal};
+use super::{Desk, demand::Demand, door::UNKNOWN_RETRY, door::refusal};
 use crate::watchdog::{Check, Watchdog};
-
-/// The least to wait before a retry while too little is known to predict one.
-const UNKNOWN_RETRY: Duration = Duration::from_secs(1);
 
 /// Whether Ollama has the model in memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -231,13 +228,19 @@ impl Model {
     }
 
     /// Resolves waiting requests whose time is over.
-    pub(crate) fn expire(&mut self, now: Instant, events: &mut VecDeque<Event>) {
+    pub(crate) fn expire(&mut self, now: Instant, ready: Ready, events: &mut VecDeque<Event>) {
+        let mut over = Vec::new();
         while let Some(ticket) = self.queue.overdue(now) {
-            let slot = self.forecast(now, ticket).map(|forecast| forecast.slot);
-            let retry_after = self.retry_after(slot.unwrap_or_default());
-            let Some(entry) = self.queue.remove(ticket) else { return };
-            let deadline = entry.deadline.is_some_and(|deadline| deadline <= now);
-            events.push_back(match (entry.overflow, deadline) {
+            over.extend(self.queue.remove(ticket));
+        }
+        if over.is_empty() {
+            return;
+        }
+        // Their own forecasts have just been wrong.
+        let retry_after = self.retry_after(drain(self, now, ready));
+        for Entry { ticket, overflow, deadline, .. } in over {
+            let deadline = deadline.is_some_and(|deadline| deadline <= now);
+            events.push_back(match (overflow, deadline) {
                 (true, true) => Event::Overflow(ticket, OverflowReason::Deadline),
                 (true, false) => Event::Overflow(ticket, OverflowReason::QueueTimeout),
                 (false, true) => Event::Refused(ticket, refusal(RefusalCode::DeadlineExceeded, retry_after)),

@@ -157,7 +157,8 @@ pub enum OverflowReason {
 pub struct Refusal {
     /// Why.
     pub code: RefusalCode,
-    /// From the predicted drain; zero where no retry can cure it.
+    /// From the predicted drain, 10 ms to an hour; a second where nothing can be predicted; zero only
+    /// where no retry can cure it.
     pub retry_after: Duration,
 }
 

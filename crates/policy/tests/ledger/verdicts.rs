@@ -281,3 +281,63 @@ fn a_slot_that_was_not_tried_for_long_is_tried_before_its_old_figures_are_believ
     world.pass(Duration::from_secs(301));
     assert_eq!(world.submit(&long).1, Verdict::Admit);
 }
+
+/// A full queue of one behind a running request, and what the next is told.
+fn told_behind(mut world: World, ahead: &Ask) -> Duration {
+    world.ledger = Ledger::new(Limits { queue: 1 });
+    world.model = world.ledger.model(world.now, "m", settings(1)).unwrap();
+    world.ledger.resident(world.now, &[causeway_policy::Resident { model: world.model, context: None }]);
+    for _ in 0..3 {
+        let ticket = world.admitted();
+        world.ledger.finished(world.now, ticket, causeway_policy::Measured::default());
+    }
+    let ahead = Ask { model: world.model, ..ahead.clone() };
+    let _ = world.submit(&ahead);
+    world.queued(&ahead);
+    let ask = world.ask();
+    saturated(world.submit(&ask).1)
+}
+
+#[test]
+fn a_prediction_of_nothing_is_no_reason_to_come_again_at_once() {
+    let mut world = World::new(1);
+    let ask = world.ask();
+    assert_eq!(told_behind(world, &ask), ms(1_000));
+}
+
+#[test]
+fn nobody_is_told_to_stay_away_for_longer_than_the_longest_wait() {
+    let mut world = World::learnt(1);
+    let ask = Ask { prompt_bytes: u64::MAX, truncate: true, ..world.ask() };
+    assert_eq!(world.submit(&ask).1, Verdict::Admit);
+    let ask = world.hard(1_000);
+    assert_eq!(saturated(world.submit(&ask).1), Duration::from_secs(3_600));
+}
+
+#[test]
+fn a_pause_of_nothing_or_of_eternity_is_told_within_the_bounds() {
+    for (pause, told) in [(Duration::ZERO, ms(1_000)), (Duration::MAX, Duration::from_secs(3_600))] {
+        let mut world = World::learnt(1);
+        world.admitted();
+        let ask = world.ask();
+        let ticket = world.queued(&ask);
+        world.ledger.down(world.now, pause);
+        let refusal = Refusal { code: RefusalCode::LocalUnavailable, retry_after: told };
+        assert_eq!(world.events(), [Event::Refused(ticket, refusal)]);
+    }
+}
+
+#[test]
+fn who_waited_in_vain_is_told_the_time_that_is_left_now_and_not_what_is_left_of_an_old_forecast() {
+    let mut world = World::learnt(1);
+    world.admitted();
+    let ask = Ask { queue_timeout: ms(5_000), ..world.ask() };
+    let ticket = world.queued(&ask);
+    // The stream ahead gives no token: its answer is still to come.
+    let events = world.pass(ms(5_000));
+    let [Event::Refused(which, Refusal { code: RefusalCode::Saturated, retry_after })] = events[..] else {
+        panic!("{events:?}")
+    };
+    assert_eq!(which, ticket);
+    close(retry_after, ANSWER - PREFILL, 10);
+}
