@@ -105,12 +105,13 @@ impl Ledger {
         let Some(index) = self.index_of(ask.model) else {
             return (ticket, refuse(RefusalCode::ModelNotFound, Duration::ZERO));
         };
+        let loads = self.loads();
         self.settle(now, index);
         let verdict = match self.at_the_door(now, index, ticket, ask) {
             Some(verdict) => verdict,
             None => self.enqueue(now, index, ticket, ask),
         };
-        if self.loads() {
+        if loads || self.loads() {
             // It may have tipped the scale between two models, or left a load without a cause.
             self.handle_timeout(now);
         }
@@ -208,14 +209,13 @@ impl Ledger {
         }
     }
 
-    /// A wedged model was unloaded.
+    /// A wedged model was unloaded. Ignored for one that is not wedged: the report is late.
     pub fn unloaded(&mut self, now: Instant, model: ModelId) {
         let now = self.advance(now);
-        if let Some(index) = self.index_of(model) {
-            if let Some(model) = self.models.get_mut(index) {
-                model.watchdog.unloaded();
-                model.residency = Residency::Absent;
-            }
+        let model = self.index_of(model).and_then(|index| self.models.get_mut(index));
+        if let Some(model) = model.filter(|model| model.watchdog.is_wedged()) {
+            model.watchdog.unloaded();
+            model.residency = Residency::Absent;
             self.handle_timeout(now);
         }
     }

@@ -127,6 +127,10 @@ impl Loader {
         if arrived.is_some() {
             self.give_up(models);
         }
+        // Before anything is granted on what has turned up.
+        if let Some(load) = self.current {
+            self.mark(load.model, models);
+        }
     }
 
     /// Forgets everything about a model whose place another takes.

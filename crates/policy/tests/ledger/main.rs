@@ -4,10 +4,12 @@
 
 mod cold;
 mod gpu;
+mod judge;
 mod keys;
 mod life;
 mod order;
 mod prediction;
 mod properties;
+mod steps;
 mod verdicts;
 mod world;
