@@ -7,6 +7,7 @@ mod gpu;
 mod judge;
 mod keys;
 mod life;
+mod memory;
 mod order;
 mod prediction;
 mod properties;
