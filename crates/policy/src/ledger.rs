@@ -2,7 +2,7 @@
 //!
 //! Sans-I/O. Drive it in this order: a verb (`submit`, a report of the session, `resident`,
 //! `handle_timeout`), then `poll_event` until it returns `None`, then `poll_timeout` to learn when
-//! `handle_timeout` is next due. Reports about a ticket that is done are ignored.
+//! `handle_timeout` is next due. Which verb when, and two requests from end to end: [`Ledger`].
 //!
 //! Invariants: a model never has more granted requests than slots; a slot never idles while a
 //! request that it may serve waits; every ticket is resolved exactly once; no request waits past
@@ -26,17 +26,140 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use cold::Loader;
-use door::{LONGEST_WAIT, admit, elsewhere, entry, exceeds, refuse};
+use door::refuse;
 use model::{Model, Residency};
-use plan::{Desk, Fate, Newcomer, Outlook};
-use predict::{duration, millis};
+use plan::{Desk, Newcomer};
 pub use types::*;
 
 /// Models known at a time; a place that nobody uses is given to the next. A model's figures are
 /// some 20 KiB, so these are below 3 MiB. Also the width of the set of models seen together.
 const MOST_MODELS: usize = 128;
 
-/// See the module's head.
+/// The slot ledger of one Ollama: who runs, who waits, who goes elsewhere.
+///
+/// # Which verb when
+///
+/// Each verb takes the time; after each, drain [`Ledger::poll_event`], then set a timer to
+/// [`Ledger::poll_timeout`] and call [`Ledger::handle_timeout`] when it is due.
+///
+/// | it happened | say |
+/// |---|---|
+/// | a request came | [`Ledger::submit`]; act on its [`Verdict`] |
+/// | [`Verdict::Admit`] or [`Event::Granted`] | nothing: it holds a slot; send it to Ollama |
+/// | its first token came, visible or not | [`Ledger::first_token`] |
+/// | more came | [`Ledger::progress`] with the chunks so far |
+/// | its answer ended whole | [`Ledger::finished`]; the ticket is done |
+/// | Ollama refused it or broke off | [`Ledger::failed`]; the ticket is done |
+/// | its caller left, queued or running | [`Ledger::cancelled`]; a queued one is done, a running one's slot is *releasing* |
+/// | Ollama is known to have stopped after that | [`Ledger::released`]; without it the slot is free after an estimated time |
+/// | [`Verdict::Overflow`] or [`Event::Overflow`] | nothing: the ticket is done; send it to Bedrock |
+/// | [`Event::Late`] | what [`Late`] says, then [`Ledger::cancelled`] where it says cancel |
+/// | Bedrock's first token came for any of these | [`Ledger::overflowed`] with the time it took there |
+/// | [`Verdict::Refuse`] or [`Event::Refused`] | nothing: the ticket is done; answer with it |
+/// | [`Event::Preload`] | load the model, then [`Ledger::loaded`], then [`Ledger::resident`] |
+/// | [`Event::Probe`], [`Event::Unload`] | do it, then [`Ledger::probed`], [`Ledger::unloaded`] |
+/// | `/api/ps` was read | [`Ledger::resident`] with all its rows |
+/// | Ollama does not answer at all | [`Ledger::down`] |
+///
+/// A report may come late or twice: one about a ticket that is done is ignored, and so is one of a run
+/// about a ticket that still waits.
+///
+/// # A request from its submission to its end
+///
+/// Its model is not in memory, so that it waits for a load; it is granted, answers, and ends.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// use causeway_policy::{
+///     Ask, Class, Event, Key, Ledger, Limits, Loaded, Measured, ModelSettings, Resident, Verdict,
+/// };
+///
+/// let mut now = Instant::now();
+/// let mut ledger = Ledger::new(Limits::default());
+/// let settings = ModelSettings { parallel: 1, forced_one: false };
+/// let model = ledger.model(now, "llama3.2:latest", settings).unwrap();
+/// let ask = Ask {
+///     model,
+///     key: Key(1),
+///     class: Class::Interactive,
+///     prompt_bytes: 400,
+///     max_tokens: None,
+///     prefix: 7,
+///     deadline: None,
+///     queue_timeout: Duration::from_secs(60),
+///     overflow: false,
+///     runs_twice: false,
+///     truncate: false,
+/// };
+///
+/// let (ticket, verdict) = ledger.submit(now, &ask);
+/// assert!(matches!(verdict, Verdict::Queue(_)));
+/// assert_eq!(ledger.poll_event(), Some(Event::Preload(model)));
+///
+/// // The load takes four seconds.
+/// now += Duration::from_secs(4);
+/// ledger.loaded(now, model, Loaded::Ready(Some(Duration::from_secs(4))));
+/// assert_eq!(ledger.poll_event(), Some(Event::Granted(ticket)));
+/// ledger.resident(now, &[Resident { model, context: Some(8_192) }]);
+///
+/// now += Duration::from_millis(100);
+/// let promise = ledger.first_token(now, ticket).unwrap();
+/// assert_eq!(promise.queued, Duration::from_secs(4));
+/// now += Duration::from_secs(1);
+/// ledger.progress(now, ticket, 50);
+/// ledger.finished(now, ticket, Measured { eval_count: Some(50), ..Measured::default() });
+///
+/// assert_eq!(ledger.poll_event(), None);
+/// let [status] = &ledger.snapshot(now)[..] else { panic!("one model") };
+/// assert_eq!((status.in_flight, status.queued), (0, 0));
+/// ```
+///
+/// # One that waits for a slot
+///
+/// The caller of the request ahead leaves; its slot is releasing until Ollama has stopped.
+///
+/// ```
+/// # use std::time::{Duration, Instant};
+/// # use causeway_policy::{Ask, Class, Event, Key, Ledger, Limits, ModelSettings, Resident, Verdict};
+/// # let mut now = Instant::now();
+/// # let mut ledger = Ledger::new(Limits::default());
+/// # let settings = ModelSettings { parallel: 1, forced_one: false };
+/// # let model = ledger.model(now, "llama3.2:latest", settings).unwrap();
+/// # let ask = Ask {
+/// #     model,
+/// #     key: Key(1),
+/// #     class: Class::Interactive,
+/// #     prompt_bytes: 400,
+/// #     max_tokens: None,
+/// #     prefix: 7,
+/// #     deadline: None,
+/// #     queue_timeout: Duration::from_secs(60),
+/// #     overflow: false,
+/// #     runs_twice: false,
+/// #     truncate: false,
+/// # };
+/// ledger.resident(now, &[Resident { model, context: None }]);
+/// let (ahead, verdict) = ledger.submit(now, &ask);
+/// assert_eq!(verdict, Verdict::Admit);
+/// let (waiting, verdict) = ledger.submit(now, &ask);
+/// let Verdict::Queue(forecast) = verdict else { panic!("{verdict:?}") };
+/// assert_eq!(forecast.place, 0);
+/// assert_eq!(ledger.poll_timeout(), Some(now + Duration::from_secs(60)));
+///
+/// now += Duration::from_millis(300);
+/// ledger.cancelled(now, ahead);
+/// assert_eq!(ledger.poll_event(), None);
+///
+/// // Ollama closed the connection: earlier than estimated.
+/// now += Duration::from_millis(20);
+/// assert!(ledger.poll_timeout().is_some_and(|due| due > now));
+/// ledger.released(now, ahead);
+/// assert_eq!(ledger.poll_event(), Some(Event::Granted(waiting)));
+///
+/// // From here on as above. This time Ollama breaks off.
+/// ledger.failed(now, waiting);
+/// assert_eq!(ledger.poll_timeout(), None);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Ledger {
     limits: Limits,
@@ -145,7 +268,8 @@ impl Ledger {
         }
     }
 
-    /// The caller left, or Bedrock took over. A running request's slot is *releasing* from now.
+    /// The caller left, or Bedrock took over. A queued request is done; a running one's slot is
+    /// *releasing* from now, until [`Ledger::released`] or for as long as Ollama is estimated to need.
     pub fn cancelled(&mut self, now: Instant, ticket: Ticket) {
         let now = self.advance(now);
         let Some(model) = self.models.get_mut(ticket.model) else { return };
@@ -170,7 +294,8 @@ impl Ledger {
         }
     }
 
-    /// A request that overflowed from this model had its first token after this time.
+    /// A request that overflowed from this model had its first token of Bedrock after this time,
+    /// counted from its start there. Changes no decision by itself.
     pub fn overflowed(&mut self, model: ModelId, first_token: Duration) {
         if let Some(model) = self.index_of(model).and_then(|index| self.models.get_mut(index)) {
             model.learnt.record_overflow(first_token);
@@ -191,7 +316,7 @@ impl Ledger {
         self.handle_timeout(now);
     }
 
-    /// A preload ended.
+    /// The preload of an [`Event::Preload`] ended. Ignored where none is under way: the report is late.
     pub fn loaded(&mut self, now: Instant, model: ModelId, how: Loaded) {
         let now = self.advance(now);
         if let Some(index) = self.index_of(model) {
@@ -261,66 +386,6 @@ impl Ledger {
     #[must_use]
     pub fn forecast(&self, now: Instant, ticket: Ticket) -> Option<Forecast> {
         self.models.get(ticket.model)?.forecast(now, ticket)
-    }
-
-    /// Verdicts that need no place in the queue.
-    fn at_the_door(&mut self, now: Instant, index: usize, ticket: Ticket, ask: &Ask) -> Option<Verdict> {
-        let queue_limit = self.limits.queue;
-        let model = self.models.get_mut(index)?;
-        model.demand.count(now);
-        if let Some((needs, has)) = exceeds(model, ask) {
-            let code = RefusalCode::ContextExceeded { needs, has };
-            return Some(elsewhere(ask, OverflowReason::Context, code, Duration::ZERO));
-        }
-        if model.watchdog.is_wedged() {
-            let healed = model.healed_after();
-            return Some(elsewhere(ask, OverflowReason::LocalDown, RefusalCode::LocalUnavailable, healed));
-        }
-        if model.has_slot() {
-            return Some(admit(model, now, ticket, ask));
-        }
-        if model.queue.len() < queue_limit {
-            return None;
-        }
-        let wait = self.drain(now, index);
-        let drain = self.models.get(index).map_or(wait, |model| model.retry_after(wait));
-        Some(elsewhere(ask, OverflowReason::QueueFull, RefusalCode::Saturated, drain))
-    }
-
-    /// Puts a request in the queue and looks at once whether that is a good place for it.
-    fn enqueue(&mut self, now: Instant, index: usize, ticket: Ticket, ask: &Ask) -> Verdict {
-        let Some(model) = self.models.get_mut(index) else {
-            return refuse(RefusalCode::ModelNotFound, Duration::ZERO);
-        };
-        let entry = entry(now, ticket, ask, model.learnt.overflow_p95_ms());
-        model.queue.push(entry);
-        if model.residency == Residency::Absent {
-            self.loader.step(now, &mut self.models, &mut self.events);
-            if !self.models.get(index).is_some_and(|model| model.queue.iter().any(|entry| entry.ticket == ticket)) {
-                // A load that failed has resolved all that waited for it: the event says how.
-                return Verdict::Queue(Outlook::default().forecast(0.0));
-            }
-        }
-        let waits = Fate::Waits(Outlook::default());
-        let patience = millis(ask.queue_timeout.min(LONGEST_WAIT));
-        let mut newcomer = Some(Newcomer { ticket, patience, fate: waits });
-        self.decide(now, index, &mut newcomer);
-        match newcomer.map_or(waits, |newcomer| newcomer.fate) {
-            Fate::Waits(outlook) => Verdict::Queue(outlook.forecast(0.0)),
-            Fate::Overflows(reason) => {
-                self.withdraw(index, ticket);
-                Verdict::Overflow(reason)
-            }
-            Fate::Saturated(wait) => {
-                self.withdraw(index, ticket);
-                refuse(RefusalCode::Saturated, duration(wait))
-            }
-        }
-    }
-
-    /// Takes a newcomer back that goes elsewhere.
-    fn withdraw(&mut self, index: usize, ticket: Ticket) {
-        self.models.get_mut(index).and_then(|model| model.queue.remove(ticket));
     }
 
     /// Resolves, grants and watches one model after a change, then predicts anew; all models while

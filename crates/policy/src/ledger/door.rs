@@ -1,16 +1,19 @@
-//! What is decided about a request before it needs a place in the queue.
+//! What is decided about a request when it comes.
+//!
+//! Absent: the prediction that a place in the queue is judged by (`plan.rs`).
 
 use std::time::{Duration, Instant};
 
-use super::model::Model;
-use super::plan::{Outlook, overflow_reason};
+use super::Ledger;
+use super::model::{Model, Residency};
+use super::plan::{Fate, Newcomer, Outlook, overflow_reason};
 use super::predict::{Need, duration, millis};
 use super::queue::Entry;
 use super::types::{Ask, OverflowReason, Refusal, RefusalCode, Ticket, Verdict};
 use crate::histogram::Spread;
 
 /// No request waits longer, whatever its timeout says.
-pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
+const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
 /// What is allowed beside Bedrock's own time to move a request there.
 const OVERFLOW_MARGIN: Duration = Duration::from_millis(50);
 /// The least that a refused caller is told to wait: less would be a busy loop.
@@ -18,8 +21,70 @@ const LEAST_RETRY: Duration = Duration::from_millis(10);
 /// And while too little is known to predict a wait.
 pub(crate) const UNKNOWN_RETRY: Duration = Duration::from_secs(1);
 
+impl Ledger {
+    /// Verdicts that need no place in the queue.
+    pub(crate) fn at_the_door(&mut self, now: Instant, index: usize, ticket: Ticket, ask: &Ask) -> Option<Verdict> {
+        let queue_limit = self.limits.queue;
+        let model = self.models.get_mut(index)?;
+        model.demand.count(now);
+        if let Some((needs, has)) = exceeds(model, ask) {
+            let code = RefusalCode::ContextExceeded { needs, has };
+            return Some(elsewhere(ask, OverflowReason::Context, code, Duration::ZERO));
+        }
+        if model.watchdog.is_wedged() {
+            let healed = model.healed_after();
+            return Some(elsewhere(ask, OverflowReason::LocalDown, RefusalCode::LocalUnavailable, healed));
+        }
+        if model.has_slot() {
+            return Some(admit(model, now, ticket, ask));
+        }
+        if model.queue.len() < queue_limit {
+            return None;
+        }
+        let wait = self.drain(now, index);
+        let drain = self.models.get(index).map_or(wait, |model| model.retry_after(wait));
+        Some(elsewhere(ask, OverflowReason::QueueFull, RefusalCode::Saturated, drain))
+    }
+
+    /// Puts a request in the queue and looks at once whether that is a good place for it.
+    pub(crate) fn enqueue(&mut self, now: Instant, index: usize, ticket: Ticket, ask: &Ask) -> Verdict {
+        let Some(model) = self.models.get_mut(index) else {
+            return refuse(RefusalCode::ModelNotFound, Duration::ZERO);
+        };
+        let entry = entry(now, ticket, ask, model.learnt.overflow_p95_ms());
+        model.queue.push(entry);
+        if model.residency == Residency::Absent {
+            self.loader.step(now, &mut self.models, &mut self.events);
+            if !self.models.get(index).is_some_and(|model| model.queue.iter().any(|entry| entry.ticket == ticket)) {
+                // A load that failed has resolved all that waited for it: the event says how.
+                return Verdict::Queue(Outlook::default().forecast(0.0));
+            }
+        }
+        let waits = Fate::Waits(Outlook::default());
+        let patience = millis(ask.queue_timeout.min(LONGEST_WAIT));
+        let mut newcomer = Some(Newcomer { ticket, patience, fate: waits });
+        self.decide(now, index, &mut newcomer);
+        match newcomer.map_or(waits, |newcomer| newcomer.fate) {
+            Fate::Waits(outlook) => Verdict::Queue(outlook.forecast(0.0)),
+            Fate::Overflows(reason) => {
+                self.withdraw(index, ticket);
+                Verdict::Overflow(reason)
+            }
+            Fate::Saturated(wait) => {
+                self.withdraw(index, ticket);
+                refuse(RefusalCode::Saturated, duration(wait))
+            }
+        }
+    }
+
+    /// Takes a newcomer back that goes elsewhere.
+    fn withdraw(&mut self, index: usize, ticket: Ticket) {
+        self.models.get_mut(index).and_then(|model| model.queue.remove(ticket));
+    }
+}
+
 /// A free slot: only a request that is surely faster elsewhere goes there.
-pub(crate) fn admit(model: &mut Model, now: Instant, ticket: Ticket, ask: &Ask) -> Verdict {
+fn admit(model: &mut Model, now: Instant, ticket: Ticket, ask: &Ask) -> Verdict {
     let mut entry = entry(now, ticket, ask, model.learnt.overflow_p95_ms());
     let prefill = model.learnt.prefill(entry.need);
     let first = prefill.plus(Spread::exact(model.learnt.foreign(now)));
@@ -37,7 +102,7 @@ pub(crate) fn admit(model: &mut Model, now: Instant, ticket: Ticket, ask: &Ask) 
     Verdict::Admit
 }
 
-pub(crate) fn entry(now: Instant, ticket: Ticket, ask: &Ask, overflow_p95: f64) -> Entry {
+fn entry(now: Instant, ticket: Ticket, ask: &Ask, overflow_p95: f64) -> Entry {
     // A soft deadline moves only what can move.
     let moving = ask.deadline.filter(|deadline| deadline.hard || ask.overflow);
     let deadline = moving.and_then(|deadline| now.checked_add(deadline.after));
@@ -61,14 +126,14 @@ pub(crate) fn entry(now: Instant, ticket: Ticket, ask: &Ask, overflow_p95: f64) 
 }
 
 /// Estimated tokens against the context, where they do not fit and the model has shown its ratio.
-pub(crate) fn exceeds(model: &Model, ask: &Ask) -> Option<(u64, u32)> {
+fn exceeds(model: &Model, ask: &Ask) -> Option<(u64, u32)> {
     let has = model.context.filter(|_| !ask.truncate && model.learnt.knows_tokens())?;
     let prompt = model.learnt.prompt_tokens(ask.prompt_bytes) as u64;
     let needs = prompt.saturating_add(u64::from(ask.max_tokens.unwrap_or(0)));
     (needs > u64::from(has)).then_some((needs, has))
 }
 
-pub(crate) fn elsewhere(ask: &Ask, reason: OverflowReason, code: RefusalCode, retry_after: Duration) -> Verdict {
+fn elsewhere(ask: &Ask, reason: OverflowReason, code: RefusalCode, retry_after: Duration) -> Verdict {
     if ask.overflow { Verdict::Overflow(reason) } else { refuse(code, retry_after) }
 }
 
