@@ -370,3 +370,23 @@ fn nothing_is_sent_to_a_model_that_turns_up_while_another_loads() {
     world.ledger.loaded(world.now, cold, Loaded::Ready(None));
     assert_eq!(world.events(), [Event::Granted(waits)]);
 }
+
+#[test]
+fn a_victim_serves_on_at_once_when_all_who_waited_for_the_load_have_gone_elsewhere() {
+    let (mut world, other) = two_learnt();
+    world.ledger.model(world.now, "m", settings(2));
+    // Wanted more than the model in memory, by requests that can overflow until a certain time.
+    let _running = world.admitted();
+    let mut waits = Vec::new();
+    while waits.is_empty() {
+        let ask = Ask { model: other, ..world.soft(20_000) };
+        let (ticket, verdict) = world.submit(&ask);
+        waits.extend(matches!(verdict, Verdict::Queue(_)).then_some(ticket));
+    }
+    let ask = world.ask();
+    let behind = world.queued(&ask);
+    assert_eq!(world.events(), []);
+    let events = world.pass(ms(19_150));
+    let moved = Event::Overflow(waits[0], OverflowReason::PredictedWait);
+    assert_eq!(events, [moved, Event::Granted(behind)]);
+}
