@@ -11,6 +11,7 @@ mod parse;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::model::ModelName;
 use crate::native::{Bounds, bound_keep_alive, bound_options};
 use crate::ollama::encode::put;
 
@@ -117,14 +118,15 @@ struct Common<'a> {
 
 /// Splits a request into native ones of at most [`PART`] texts.
 ///
-/// `/api/embeddings` stays on its own route: the other one would normalise its vector.
+/// `model`: the name that was authorised, as in [`crate::native::request`]. `/api/embeddings` stays on
+/// its own route: the other one would normalise its vector.
 #[must_use]
-pub fn split(request: &Request, bounds: &Bounds) -> Split {
+pub fn split(request: &Request, model: &ModelName, bounds: &Bounds) -> Split {
     let mut removed = Vec::new();
     let keep_alive = bound_keep_alive(request.keep_alive.as_ref(), bounds, &mut removed);
     let options = bound_options(&request.options, bounds, &mut removed);
     let common = Common { keep_alive: keep_alive.as_ref(), options: &options };
-    let model = request.model.as_str();
+    let model = model.as_short();
     let parts = match request.route {
         Route::Embeddings => {
             let prompt = request.input.first().map_or("", String::as_str);

@@ -6,6 +6,11 @@ use serde_json::json;
 
 use super::*;
 
+/// Split for the model `M` as it was authorised.
+fn split(request: &Request, bounds: &Bounds) -> Split {
+    super::split(request, &ModelName::parse("M").unwrap(), bounds)
+}
+
 const ROUTES: [Route; 3] = [Route::Embed, Route::Embeddings, Route::OpenAi];
 
 fn request(route: Route, body: &Value) -> Request {
@@ -54,7 +59,7 @@ fn a_long_list_is_split_and_put_together_in_order_with_its_figures_summed() {
     assert_eq!(split.parts.iter().map(|part| part.texts).collect::<Vec<_>>(), [16, 16, 3]);
     assert_eq!(split.removed, ["options.num_ctx"]);
     let last = json!({
-        "model": "M", "input": ["t32", "t33", "t34"], "dimensions": 8, "truncate": false, "keep_alive": "5m",
+        "model": "m:latest", "input": ["t32", "t33", "t34"], "dimensions": 8, "truncate": false, "keep_alive": "5m",
         "options": {"num_ctx": 512, "seed": 1},
     });
     assert_eq!((split.parts[2].path, sent(&split.parts[2])), ("/api/embed", last));
@@ -87,7 +92,7 @@ fn the_old_route_keeps_its_own_way_as_its_vectors_are_not_normalised() {
     let request = request(Route::Embeddings, &body);
     let split = split(&request, &Bounds::default());
     assert_eq!((split.parts.len(), split.parts[0].path), (1, "/api/embeddings"));
-    assert_eq!(sent(&split.parts[0]), json!({"model": "M", "prompt": "p", "keep_alive": 1800}));
+    assert_eq!(sent(&split.parts[0]), json!({"model": "m:latest", "prompt": "p", "keep_alive": 1800}));
     assert_eq!(split.removed, ["keep_alive"]);
     let mut gather = Gather::new(&request, &split.parts);
     gather.take(0, br#"{"embedding":[0.12345678955316544,2e-05]}"#).unwrap();

@@ -13,6 +13,7 @@ mod line;
 mod reader;
 
 use crate::chat::{Input, Request, ToolChoice};
+use crate::model::ModelName;
 use crate::ollama::Route;
 use crate::ollama::encode::put;
 
@@ -37,10 +38,11 @@ pub struct Outgoing {
 
 /// The native request that says what `request` says, as far as Ollama can.
 ///
-/// An empty request loads the model; one for which [`crate::ollama::wants_unload`] holds must not
+/// `model`: the name that was authorised; how the caller spelt it never reaches Ollama, which reads
+/// more into a spelling (`:cloud`, a host) than the authorisation did. An empty request loads the model; one for which [`crate::ollama::wants_unload`] holds must not
 /// come here.
 #[must_use]
-pub fn request(request: &Request, bounds: &Bounds) -> Outgoing {
+pub fn request(request: &Request, model: &ModelName, bounds: &Bounds) -> Outgoing {
     let mut removed = Vec::new();
     let mut lost = Vec::new();
     match request.tool_choice {
@@ -49,7 +51,7 @@ pub fn request(request: &Request, bounds: &Bounds) -> Outgoing {
         // The model may still answer with text: Ollama has no way to force a call.
         ToolChoice::Required | ToolChoice::Named(_) => lost.push("tool_choice".to_owned()),
     }
-    let body = body::Body::new(request, bounds, &mut removed, &mut lost);
+    let body = body::Body::new(request, model, bounds, &mut removed, &mut lost);
     let mut bytes = Vec::new();
     put(&mut bytes, &body);
     Outgoing { path: path(route(request)), body: bytes, removed, lost }

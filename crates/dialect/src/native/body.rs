@@ -11,6 +11,7 @@ use super::bounds::{bound_keep_alive, bound_options, reserved};
 use crate::chat::{
     Effort, Format, Input, Message, Native, Part, Prompt, Request, Role, Think, Tool, ToolChoice, ToolResult,
 };
+use crate::model::ModelName;
 use crate::ollama::encode::Call;
 
 /// What stands between two texts of one message: Ollama's templates join messages of one role so.
@@ -101,6 +102,7 @@ impl<'a> Body<'a> {
     /// What policy took out is added to `removed`, what Ollama cannot do to `lost`.
     pub(super) fn new(
         request: &'a Request,
+        model: &'a ModelName,
         bounds: &Bounds,
         removed: &mut Vec<String>,
         lost: &mut Vec<String>,
@@ -129,7 +131,7 @@ impl<'a> Body<'a> {
             }
         };
         Self {
-            model: &request.model,
+            model: model.as_short(),
             input,
             stream: true,
             tools,

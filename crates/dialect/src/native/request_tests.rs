@@ -13,6 +13,11 @@ fn chat(body: &Value) -> Request {
     parse_chat(body.to_string().as_bytes()).unwrap()
 }
 
+/// The native request for the model `m` as it was authorised.
+fn request(canonical: &Request, bounds: &Bounds) -> Outgoing {
+    super::request(canonical, &ModelName::parse("m").unwrap(), bounds)
+}
+
 fn sent(outgoing: &Outgoing) -> Value {
     serde_json::from_slice(&outgoing.body).unwrap()
 }
@@ -36,15 +41,27 @@ fn a_chat_goes_out_as_it_came_in_and_always_streams() {
     });
     let outgoing = request(&chat(&body), &Bounds::default());
     let mut expected = body;
+    expected["model"] = json!("m:latest");
     expected["stream"] = json!(true);
     assert_eq!((sent(&outgoing), outgoing.path), (expected, "/api/chat"));
     assert!(outgoing.removed.is_empty() && outgoing.lost.is_empty());
 }
 
 #[test]
+fn ollama_gets_the_name_that_was_authorised_however_the_caller_spelt_it() {
+    let spelt = "https://registry.ollama.ai/library/M:local";
+    let body = json!({"model": spelt, "messages": [{"role": "user", "content": "u"}]});
+    let outgoing = super::request(&chat(&body), &ModelName::parse(spelt).unwrap(), &Bounds::default());
+    assert_eq!(sent(&outgoing)["model"], json!("m:latest"));
+    let prompt = parse_generate(br#"{"model":"M","prompt":"p"}"#).unwrap();
+    let outgoing = super::request(&prompt, &ModelName::parse("host/me/M:Q4").unwrap(), &Bounds::default());
+    assert_eq!(sent(&outgoing)["model"], json!("host/me/m:q4"));
+}
+
+#[test]
 fn a_prompt_goes_out_as_it_came_in() {
     let body = json!({
-        "model": "m", "prompt": "p", "system": "s", "suffix": "x", "template": "t", "context": [1, 2],
+        "model": "m:latest", "prompt": "p", "system": "s", "suffix": "x", "template": "t", "context": [1, 2],
         "images": [PNG], "stream": true, "think": false, "format": "json",
     });
     let outgoing = request(&parse_generate(body.to_string().as_bytes()).unwrap(), &Bounds::default());
@@ -60,7 +77,8 @@ fn what_would_load_the_model_anew_is_taken_out_and_named() {
     let body = json!({"model": "m", "options": options, "shift": false, "_debug_render_only": true});
     let bounds = Bounds { num_ctx: Some(8_192), ..Bounds::default() };
     let outgoing = request(&chat(&body), &bounds);
-    let expected = json!({"model": "m", "messages": [], "stream": true, "options": {"num_ctx": 8_192, "top_k": 3}});
+    let expected =
+        json!({"model": "m:latest", "messages": [], "stream": true, "options": {"num_ctx": 8_192, "top_k": 3}});
     assert_eq!(sent(&outgoing), expected);
     let mut removed = outgoing.removed;
     removed.sort();
@@ -154,7 +172,7 @@ fn unknown_fields_of_other_dialects_cannot_pose_as_ollamas_own() {
         json!({"Messages": 1, "RAW": true, "\u{17f}hift": 1, "\u{212A}eep_alive": 0, "Options": {}, "user": "u"});
     let native = Native { unknown: unknown.as_object().unwrap().clone(), ..Native::default() };
     let outgoing = request(&Request { native, ..chat(&json!({"model": "m"})) }, &Bounds::default());
-    assert_eq!(sent(&outgoing), json!({"model": "m", "messages": [], "stream": true, "user": "u"}));
+    assert_eq!(sent(&outgoing), json!({"model": "m:latest", "messages": [], "stream": true, "user": "u"}));
     let mut named = [outgoing.lost, outgoing.removed].concat();
     named.sort();
     assert_eq!(named, ["keep_alive", "messages", "options", "raw", "shift"]);
@@ -221,7 +239,7 @@ fn any_request() -> impl Strategy<Value = Request> {
     let think = prop_oneof![Just(Think::Unset), Just(Think::Off), Just(Think::On)];
     (proptest::collection::vec(message, 0..6), sampling, limit, think, proptest::option::of(0_u8..=20)).prop_map(
         |(messages, (temperature, seed, top_k), max_tokens, think, logprobs)| Request {
-            model: "m".to_owned(),
+            model: "m:latest".to_owned(),
             stream: true,
             input: Input::Chat(messages),
             tools: Vec::new(),
@@ -257,7 +275,7 @@ proptest! {
 fn a_schemas_members_keep_their_order_and_numbers_their_digits() {
     let body = br#"{"model":"m","messages":[{"role":"user","content":"x"}],"format":{"type":"object","properties":{"b":{},"a":{}}},"options":{"temperature":0.30000000000000004}}"#;
     let request = crate::ollama::parse_chat(body).unwrap();
-    let sent = super::request(&request, &super::Bounds::default()).body;
+    let sent = self::request(&request, &Bounds::default()).body;
     let sent = String::from_utf8(sent).unwrap();
     assert!(sent.contains(r#"{"b":{},"a":{}}"#) && sent.contains("0.30000000000000004"), "{sent}");
 }
