@@ -261,13 +261,7 @@ proptest! {
     #[test]
     fn what_goes_out_says_what_the_canonical_request_says(canonical in any_request()) {
         let outgoing = request(&canonical, &Bounds::default());
-        let mut read = parse_chat(&outgoing.body).unwrap();
-        if let (Some(read), Some(sent)) = (read.sampling.temperature.as_mut(), canonical.sampling.temperature) {
-            // The last bit of a fraction is not kept by serde_json's fast reader.
-            prop_assert!((*read - sent).abs() < 1e-12);
-            *read = sent;
-        }
-        prop_assert_eq!(read, canonical);
+        prop_assert_eq!(parse_chat(&outgoing.body).unwrap(), canonical);
     }
 }
 
