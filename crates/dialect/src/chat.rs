@@ -29,6 +29,9 @@ pub struct Request {
     pub format: Format,
     /// Whether and how hard it thinks before it answers.
     pub think: Think,
+    /// A model that cannot think answers without thought, rather than refuse a request that asks for
+    /// some (Anthropic's dialect: agents ask it of every model).
+    pub relax_think: bool,
     /// Probabilities are wanted: with so many alternatives a token (0 to 20).
     pub logprobs: Option<u8>,
     /// A stream ends with its token counts (OpenAI's `stream_options.include_usage`; the other

@@ -82,6 +82,7 @@ pub(super) fn read(body: &[u8], wanted: Wanted) -> Result<Request, BadRequest> {
         stop,
         format,
         think,
+        relax_think: true,
         logprobs: None,
         include_usage: true,
         native: Native::default(),

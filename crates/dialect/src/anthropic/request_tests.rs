@@ -41,6 +41,7 @@ fn a_plain_request_asks_for_one_answer_with_the_models_own_settings() {
         stop: Vec::new(),
         format: Format::Text,
         think: Think::Unset,
+        relax_think: true,
         logprobs: None,
         include_usage: true,
         native: Native::default(),

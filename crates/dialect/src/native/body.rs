@@ -137,7 +137,7 @@ impl<'a> Body<'a> {
             tools,
             options: options(request, bounds, removed),
             format: format(&request.format),
-            think: think(request.think),
+            think: think(asked_think(request, bounds, lost)),
             keep_alive: bound_keep_alive(native.keep_alive.as_ref(), bounds, removed),
             truncate: native.truncate,
             logprobs: request.logprobs.map(|_| true),
@@ -280,6 +280,17 @@ fn format(format: &Format) -> Option<Cow<'_, Value>> {
         Format::Text => None,
         Format::Json => Some(Cow::Owned(Value::from("json"))),
         Format::Schema { name: _, schema } => Some(Cow::Borrowed(schema)),
+    }
+}
+
+/// What is asked of the model; `Off` is what one that cannot think does anyway, and Ollama takes it.
+fn asked_think(request: &Request, bounds: &Bounds, lost: &mut Vec<String>) -> Think {
+    match request.think {
+        Think::On | Think::Effort(_) if request.relax_think && !bounds.thinks => {
+            lose_if(true, "thinking", lost);
+            Think::Unset
+        }
+        think => think,
     }
 }
 

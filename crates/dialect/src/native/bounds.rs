@@ -23,16 +23,21 @@ pub struct Bounds {
     pub keep_alive_max: Duration,
     /// Callers may bring prompts without a template, or their own (`raw`, `template`).
     pub templates: bool,
+    /// The model can think, as far as is known; where it is known that it cannot, a request that does
+    /// not insist is sent without its wish. [`super::cannot_think`] tells it of Ollama's refusal.
+    pub thinks: bool,
 }
 
 impl Default for Bounds {
-    /// Ollama's context length; a minute to half an hour (its own setting is five minutes); templates.
+    /// Ollama's context length; a minute to half an hour (its own setting is five minutes);
+    /// templates; a model that thinks.
     fn default() -> Self {
         Self {
             num_ctx: None,
             keep_alive_min: Duration::from_secs(60),
             keep_alive_max: Duration::from_secs(30 * 60),
             templates: true,
+            thinks: true,
         }
     }
 }

@@ -152,6 +152,31 @@ fn templates_are_taken_out_where_policy_says_so() {
 }
 
 #[test]
+fn a_model_that_cannot_think_is_asked_for_thought_only_where_the_caller_insists() {
+    let cannot = Bounds { thinks: false, ..Bounds::default() };
+    let anthropic = |members: Value| {
+        let mut body = json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "u"}]});
+        body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        crate::anthropic::parse(body.to_string().as_bytes()).unwrap()
+    };
+    for (members, asked) in [
+        (json!({"thinking": {"type": "enabled"}}), json!(true)),
+        (json!({"thinking": {"type": "adaptive"}, "output_config": {"effort": "xhigh"}}), json!("high")),
+    ] {
+        let canonical = anthropic(members);
+        assert_eq!(sent(&request(&canonical, &Bounds::default()))["think"], asked);
+        let relaxed = request(&canonical, &cannot);
+        assert_eq!((sent(&relaxed).get("think"), relaxed.lost), (None, vec!["thinking".to_owned()]));
+    }
+    let off = request(&anthropic(json!({"thinking": {"type": "disabled"}})), &cannot);
+    assert_eq!((&sent(&off)["think"], off.lost), (&json!(false), vec![]));
+    let body = br#"{"model":"m","reasoning_effort":"low","messages":[{"role":"user","content":"u"}]}"#;
+    let insisted = request(&crate::openai::chat::parse(body).unwrap(), &cannot);
+    assert_eq!(sent(&insisted)["think"], json!("low"), "Ollama refuses it on OpenAI's routes");
+    assert_eq!(sent(&request(&chat(&json!({"model": "m", "think": true})), &cannot))["think"], json!(true));
+}
+
+#[test]
 fn no_tools_where_none_may_be_called_and_a_forced_call_is_named_as_lost() {
     let body = json!({"model": "m", "tools": [{"type": "function", "function": {"name": "f"}}]});
     for (choice, tools, lost) in [
@@ -249,6 +274,7 @@ fn any_request() -> impl Strategy<Value = Request> {
             stop: Vec::new(),
             format: Format::Text,
             think,
+            relax_think: false,
             logprobs,
             include_usage: false,
             native: Native::default(),

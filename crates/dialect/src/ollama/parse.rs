@@ -123,6 +123,7 @@ fn common(
         stop,
         format,
         think,
+        relax_think: false,
         logprobs,
         include_usage: false,
         native,

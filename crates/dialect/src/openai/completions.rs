@@ -42,6 +42,7 @@ pub fn parse(body: &[u8]) -> Result<Request, BadRequest> {
         stop,
         format: Format::Text,
         think: Think::Unset,
+        relax_think: false,
         logprobs,
         include_usage,
         native: Native::default(),

@@ -128,6 +128,7 @@ pub fn read(body: &[u8]) -> Result<(Request, Echo), BadRequest> {
         stop,
         format,
         think,
+        relax_think: false,
         logprobs,
         // The last event always has them.
         include_usage: true,
