@@ -4,7 +4,11 @@
 //! fields that only Ollama knows ([`Native`]), which are kept for it; whatever was left out on the
 //! way is named in `dropped`. Absent: which backend runs it, and policy (`causeway-policy`).
 
+mod role;
+
 use serde_json::{Map, Value};
+
+pub use role::{MAX_ROLE, Role, RoleName};
 
 /// A request for text: a chat, or a bare prompt.
 #[derive(Clone, PartialEq, Debug)]
@@ -72,19 +76,6 @@ pub struct Message {
     pub role: Role,
     /// What is said, in order; empty for a message without content.
     pub parts: Vec<Part>,
-}
-
-/// Who says a message.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Role {
-    /// The application (`system`, OpenAI's `developer`).
-    System,
-    /// The person.
-    User,
-    /// The model.
-    Assistant,
-    /// A function's result: its parts are [`Part::ToolResult`]s.
-    Tool,
 }
 
 /// A piece of a message.
@@ -252,12 +243,16 @@ pub struct Native {
 
 impl Request {
     /// Fields with which only Ollama itself can serve it, by their name: fill in the middle, raw
-    /// prompts, own templates, contexts.
+    /// prompts, own templates, contexts, roles that only a model's template knows.
     #[must_use]
     pub fn only_local(&self) -> Option<&'static str> {
         let suffix = match &self.input {
             Input::Prompt(prompt) => prompt.suffix.is_some(),
             Input::Chat(_) => false,
+        };
+        let role = match &self.input {
+            Input::Prompt(_) => false,
+            Input::Chat(messages) => messages.iter().any(|message| matches!(message.role, Role::Other(_))),
         };
         let native = &self.native;
         [
@@ -265,6 +260,7 @@ impl Request {
             (native.raw, "raw"),
             (native.template.is_some(), "template"),
             (native.context.is_some(), "context"),
+            (role, "messages.role"),
         ]
         .into_iter()
         .find_map(|(given, name)| given.then_some(name))

@@ -46,6 +46,9 @@ impl<'d> Blocks<'d> {
             }
             Kind::Null | Kind::Flag | Kind::Number | Kind::Object => return Err(no_content(content)),
         }
+        if role == Role::Tool && !parts.is_empty() {
+            parts = vec![Part::ToolResult(ToolResult { id: None, name: None, parts, failed: false })];
+        }
         if !parts.is_empty() {
             out.push(Message { role, parts });
         }
@@ -184,7 +187,7 @@ fn misplaced(role: Role, kind: &str) -> String {
     let expected = match role {
         Role::User => "`text`, `image` or `tool_result` in a message of the user",
         Role::Assistant => "`text`, `thinking`, `redacted_thinking` or `tool_use` in a message of the assistant",
-        Role::System | Role::Tool => "`text` in system text",
+        Role::System | Role::Tool | Role::Other(_) => "`text` in system text",
     };
     format!("expected {expected}, found `{}`", shown(kind))
 }

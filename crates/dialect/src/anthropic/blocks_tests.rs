@@ -147,8 +147,8 @@ fn every_fault_names_its_place_and_what_was_expected() {
         (json!(["hi"]), "messages[0]: expected an object, found a string"),
         (json!([{ "content": "hi" }]), "messages[0].role: a string"),
         (
-            json!([{ "role": "robot", "content": "hi" }]),
-            "messages[0].role: expected `user`, `assistant` or `system`, found `robot`",
+            json!([{ "role": "robot".repeat(9), "content": "hi" }]),
+            "messages[0].role: expected `user`, `assistant`, `system`, or a short word",
         ),
         (json!([{ "role": "user" }]), "messages[0].content: a string or a list"),
         (with("user", &json!(7)), "messages[0].content: expected a string or a list of blocks, found a number"),
@@ -191,6 +191,18 @@ fn every_fault_names_its_place_and_what_was_expected() {
         let found = fault(&given);
         assert!(found.starts_with(expected), "{found}\nshould begin with\n{expected}");
     }
+}
+
+#[test]
+fn a_role_that_only_a_models_template_knows_goes_to_it() {
+    let given = json!([{ "role": "Control", "content": "thinking" }, { "role": "tool", "content": "42" }]);
+    let result = Part::ToolResult(ToolResult { id: None, name: None, parts: vec![text("42")], failed: false });
+    let expected = [
+        Message { role: Role::of("control").unwrap(), parts: vec![text("thinking")] },
+        Message { role: Role::Tool, parts: vec![result] },
+    ];
+    assert_eq!(messages(&given), expected);
+    assert_eq!(request(&given).unwrap().only_local(), Some("messages.role"));
 }
 
 #[test]

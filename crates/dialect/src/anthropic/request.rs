@@ -109,14 +109,9 @@ fn messages(top: &mut Fields<'_>, dropped: &mut Dropped) -> Result<Vec<Message>,
     for item in given {
         let mut message = item.fields(ANY)?;
         let word = required_text(&mut message, "role")?;
-        let role = match word.to_ascii_lowercase().as_str() {
-            "user" => Role::User,
-            "assistant" => Role::Assistant,
-            "system" => Role::System,
-            _ => {
-                let what = format!("expected `user`, `assistant` or `system`, found `{}`", shown(&word));
-                return Err(message.fault("role", &what));
-            }
+        let Some(role) = Role::of(&word) else {
+            let what = "expected `user`, `assistant`, `system`, or a short word that the model's template knows";
+            return Err(message.fault("role", what));
         };
         let Some(content) = message.take("content") else {
             return Err(message.fault("content", "a string or a list of blocks is required"));

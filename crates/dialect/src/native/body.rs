@@ -8,9 +8,7 @@ use serde_json::{Map, Value};
 
 use super::Bounds;
 use super::bounds::{bound_keep_alive, bound_options, reserved};
-use crate::chat::{
-    Effort, Format, Input, Message, Native, Part, Prompt, Request, Role, Think, Tool, ToolChoice, ToolResult,
-};
+use crate::chat::{Effort, Format, Input, Message, Native, Part, Prompt, Request, Think, Tool, ToolChoice, ToolResult};
 use crate::model::ModelName;
 use crate::ollama::encode::Call;
 
@@ -84,7 +82,7 @@ struct FunctionBody<'a> {
 /// One message as Ollama takes it.
 #[derive(Serialize, Default)]
 struct Said<'a> {
-    role: &'static str,
+    role: &'a str,
     content: Cow<'a, str>,
     #[serde(skip_serializing_if = "str::is_empty")]
     thinking: Cow<'a, str>,
@@ -185,7 +183,7 @@ fn said<'a>(messages: &'a [Message], lost: &mut Vec<String>) -> Vec<Said<'a>> {
     let mut all = Vec::with_capacity(messages.len());
     let mut names: HashMap<&str, &str> = HashMap::new();
     for message in messages {
-        let role = role(message.role);
+        let role = message.role.as_str();
         let mut now = Said { role, ..Said::default() };
         for part in &message.parts {
             match part {
@@ -246,15 +244,6 @@ fn join<'a>(all: &mut Cow<'a, str>, text: &'a str) {
     }
 }
 
-const fn role(role: Role) -> &'static str {
-    match role {
-        Role::System => "system",
-        Role::User => "user",
-        Role::Assistant => "assistant",
-        Role::Tool => "tool",
-    }
-}
-
 fn options(request: &Request, bounds: &Bounds, removed: &mut Vec<String>) -> Map<String, Value> {
     let sampling = &request.sampling;
     let mut options = bound_options(&request.native.options, bounds, removed);
@@ -290,7 +279,7 @@ fn asked_think(request: &Request, bounds: &Bounds, lost: &mut Vec<String>) -> Th
             lose_if(true, "thinking", lost);
             Think::Unset
         }
-        think => think,
+        think @ (Think::Unset | Think::Off | Think::On | Think::Effort(_)) => think,
     }
 }
 

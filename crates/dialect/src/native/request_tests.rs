@@ -177,6 +177,15 @@ fn a_model_that_cannot_think_is_asked_for_thought_only_where_the_caller_insists(
 }
 
 #[test]
+fn a_role_that_only_a_models_template_knows_is_passed_on() {
+    let body = json!({"model": "m", "messages": [{"role": "CONTROL", "content": "thinking"}]});
+    let canonical = chat(&body);
+    assert_eq!(canonical.only_local(), Some("messages.role"));
+    let outgoing = request(&canonical, &Bounds::default());
+    assert_eq!(sent(&outgoing)["messages"], json!([{"role": "control", "content": "thinking"}]));
+}
+
+#[test]
 fn no_tools_where_none_may_be_called_and_a_forced_call_is_named_as_lost() {
     let body = json!({"model": "m", "tools": [{"type": "function", "function": {"name": "f"}}]});
     for (choice, tools, lost) in [

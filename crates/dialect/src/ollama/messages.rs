@@ -56,15 +56,9 @@ fn message(item: Item<'_>, dropped: &mut Dropped) -> Result<Message, BadRequest>
 }
 
 fn role(fields: &mut Fields<'_>) -> Result<Role, BadRequest> {
-    let what = "`system`, `user`, `assistant` or `tool`";
-    let role = fields.text("role")?.unwrap_or_default();
-    match role.to_lowercase().as_str() {
-        "system" | "developer" => Ok(Role::System),
-        "user" => Ok(Role::User),
-        "assistant" => Ok(Role::Assistant),
-        "tool" => Ok(Role::Tool),
-        _ => Err(fields.expected("role", what)),
-    }
+    let word = fields.text("role")?.unwrap_or_default();
+    let what = "`system`, `user`, `assistant`, `tool`, or a short word that the model's template knows";
+    Role::of(&word).ok_or_else(|| fields.expected("role", what))
 }
 
 /// The pictures of a message or prompt.

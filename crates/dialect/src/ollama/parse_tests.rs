@@ -136,7 +136,8 @@ fn every_fault_names_its_place_and_what_was_expected() {
         (json!({"messages": []}), "model: expected"),
         (json!({"model": "m", "messages": {}}), "messages: expected an array"),
         (json!({"model": "m", "messages": [1]}), "messages[0]: expected an object"),
-        (json!({"model": "m", "messages": [{"role": "robot"}]}), "messages[0].role: expected `system`"),
+        (json!({"model": "m", "messages": [{"content": "x"}]}), "messages[0].role: expected `system`"),
+        (json!({"model": "m", "messages": [{"role": "robot".repeat(9)}]}), "messages[0].role: expected `system`"),
         (
             json!({"model": "m", "messages": [{"role": "user", "content": ["x"]}]}),
             "messages[0].content: expected a string",

@@ -180,6 +180,14 @@ fn a_conversation_with_calls_keeps_ids_names_and_thought() {
 }
 
 #[test]
+fn a_role_that_only_a_models_template_knows_goes_to_it() {
+    let request = ok(json!({ "messages": [{ "role": "Control", "content": "thinking" }] }));
+    assert_eq!(request.only_local(), Some("messages.role"));
+    let message = Message { role: Role::of("control").unwrap(), parts: vec![said("thinking")] };
+    assert_eq!(request.input, Input::Chat(vec![message]));
+}
+
+#[test]
 fn a_refusal_handed_back_is_what_the_model_said() {
     let refused = json!({ "role": "assistant", "content": null, "refusal": "no", "annotations": [] });
     let parts = json!({ "role": "assistant", "content": [{ "type": "refusal", "refusal": "no" }] });
@@ -235,7 +243,8 @@ fn every_fault_names_its_place_and_what_was_expected() {
         (json!({ "messages": [] }), "messages: expected a list with at least one"),
         (json!({ "messages": {} }), "messages: expected a list of at most 10000"),
         (json!({ "messages": ["hi"] }), "messages[0]: expected an object"),
-        (message(json!({ "role": "robot", "content": "a" })), "messages[1].role: expected system"),
+        (message(json!({ "content": "a" })), "messages[1].role: expected system"),
+        (message(json!({ "role": "robot".repeat(9), "content": "a" })), "messages[1].role: expected system"),
         (message(json!({ "role": "user" })), "messages[1].content: expected a string or a list"),
         (message(json!({ "role": "assistant" })), "messages[1].content: expected"),
         (message(json!({ "role": "user", "content": 7 })), "messages[1].content: expected"),

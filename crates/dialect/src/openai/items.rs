@@ -82,17 +82,18 @@ impl Reader<'_> {
     }
 
     fn message(&mut self, item: &mut Fields<'_>) -> Result<(), BadRequest> {
-        let role = match item.text("role")?.unwrap_or_default().to_ascii_lowercase().as_str() {
-            "system" | "developer" => Role::System,
-            "user" => Role::User,
-            "assistant" => Role::Assistant,
-            _ => return Err(item.expected("role", "system, developer, user or assistant")),
-        };
+        let word = item.text("role")?.unwrap_or_default();
+        let what = "system, developer, user, assistant, or a short word that the model's template knows";
+        let role = Role::of(&word).ok_or_else(|| item.expected("role", what))?;
         let mut parts = Vec::new();
         if role == Role::Assistant {
             parts.append(&mut self.thought);
         }
         parts.extend(self.content(item, "content")?);
+        if role == Role::Tool {
+            let result = ToolResult { id: None, name: None, parts, failed: false };
+            parts = vec![Part::ToolResult(result)];
+        }
         self.say(role, parts);
         Ok(())
     }

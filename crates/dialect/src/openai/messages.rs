@@ -32,7 +32,7 @@ impl Reader<'_> {
         let mut fields = message.fields(ANY)?;
         let role = role(&mut fields)?;
         let parts = match role {
-            Role::System | Role::User => self.required_content(&mut fields)?,
+            Role::System | Role::User | Role::Other(_) => self.required_content(&mut fields)?,
             Role::Assistant => self.answer(&mut fields)?,
             Role::Tool => vec![self.result(&mut fields)?],
         };
@@ -134,11 +134,7 @@ impl Reader<'_> {
 }
 
 fn role(fields: &mut Fields<'_>) -> Result<Role, BadRequest> {
-    match fields.text("role")?.unwrap_or_default().to_ascii_lowercase().as_str() {
-        "system" | "developer" => Ok(Role::System),
-        "user" => Ok(Role::User),
-        "assistant" => Ok(Role::Assistant),
-        "tool" => Ok(Role::Tool),
-        _ => Err(fields.expected("role", "system, developer, user, assistant or tool")),
-    }
+    let word = fields.text("role")?.unwrap_or_default();
+    let what = "system, developer, user, assistant, tool, or a short word that the model's template knows";
+    Role::of(&word).ok_or_else(|| fields.expected("role", what))
 }

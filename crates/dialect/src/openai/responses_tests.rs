@@ -157,7 +157,7 @@ fn every_fault_names_its_place_and_what_was_expected() {
         (item(json!({})), "input[1].type: expected message"),
         (item(json!({ "type": "item_reference", "id": "x" })), "input[1].type: expected message"),
         (item(json!({ "type": "web_search_call" })), "input[1].type: expected message"),
-        (item(json!({ "type": "message", "role": "tool" })), "input[1].role: expected system"),
+        (item(json!({ "type": "message", "role": "" })), "input[1].role: expected system"),
         (item(json!({ "type": "function_call", "call_id": "c", "arguments": "{}" })), "input[1].name: expected"),
         (
             item(json!({ "type": "function_call", "name": "f", "arguments": "x" })),
