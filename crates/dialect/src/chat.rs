@@ -98,7 +98,7 @@ pub enum Part {
     ToolResult(ToolResult),
 }
 
-/// A picture, as callers and Ollama write it.
+/// A picture or a sound, as callers and Ollama write it: it has one place for both.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Image {
     /// Its bytes in standard base64, checked.
@@ -115,6 +115,22 @@ pub enum ImageKind {
     Jpeg,
     Gif,
     Webp,
+    Bmp,
+    Tiff,
+    Wav,
+    Mp3,
+    Flac,
+}
+
+impl ImageKind {
+    /// A sound.
+    #[must_use]
+    pub const fn is_audio(self) -> bool {
+        match self {
+            Self::Wav | Self::Mp3 | Self::Flac => true,
+            Self::Png | Self::Jpeg | Self::Gif | Self::Webp | Self::Bmp | Self::Tiff => false,
+        }
+    }
 }
 
 /// A function that the model may call.

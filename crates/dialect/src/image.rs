@@ -1,7 +1,13 @@
-//! Pictures in requests: base64 that is checked, a format told by the first bytes.
+//! Pictures and sounds in requests: base64 that is checked, a format told by the first bytes.
+//!
+//! What Ollama's runners read passes, from any place (`model/model.go`, `mtmd-helper.cpp`); what they
+//! would end the answer for is refused before it costs a turn on the GPU.
+
+use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use memchr::memchr2;
 
 use crate::chat::{BadRequest, Image, ImageKind};
 
@@ -12,25 +18,26 @@ pub const MAX_IMAGE: usize = 20 * 1024 * 1024;
 /// Characters of base64 that hold enough bytes to tell a format (12), a multiple of four.
 const HEAD: usize = 16;
 
-/// Checks a picture. `place` names it for the caller (`messages[0].images[1]`).
+/// Checks a picture or a sound, whose base64 may be wrapped into lines as Go takes it. `place` names it for the caller (`messages[0].images[1]`).
 ///
 /// # Errors
 ///
 /// Not base64, too large, or no format that models read; never shows the data.
 pub fn read(base64: &str, place: &str) -> Result<Image, BadRequest> {
     let bad = |what: &str| BadRequest(format!("{place}: {what}"));
+    let base64 = unwrapped(base64);
     if base64.len() / 4 * 3 > MAX_IMAGE {
         return Err(bad("the picture is larger than 20 MiB; scale it down"));
     }
     let head = base64.get(..HEAD).and_then(|head| STANDARD.decode(head).ok());
     let kind = head.as_deref().and_then(sniff);
-    if !is_base64(base64) {
+    if !is_base64(&base64) {
         return Err(bad("the picture is not standard base64"));
     }
     let Some(kind) = kind else {
-        return Err(bad("the picture is neither PNG, JPEG, GIF nor WebP"));
+        return Err(bad("the picture is neither PNG, JPEG, GIF, WebP, BMP nor TIFF, nor a sound as WAV, MP3 or FLAC"));
     };
-    Ok(Image { base64: base64.to_owned(), kind })
+    Ok(Image { base64: base64.into_owned(), kind })
 }
 
 /// Checks the picture of a `data:` URL, as OpenAI's clients send it.
@@ -48,13 +55,27 @@ pub fn read_url(url: &str, place: &str) -> Result<Image, BadRequest> {
     }
 }
 
-/// By the first bytes, as browsers do (WHATWG MIME Sniffing, image types).
+/// Without the line ends that `base64` and mail programs put in.
+fn unwrapped(base64: &str) -> Cow<'_, str> {
+    match memchr2(b'\r', b'\n', base64.as_bytes()) {
+        Some(_) => Cow::Owned(base64.replace(['\r', '\n'], "")),
+        None => Cow::Borrowed(base64),
+    }
+}
+
+/// By the first bytes, as browsers do (WHATWG MIME Sniffing) and Ollama's runners.
 fn sniff(head: &[u8]) -> Option<ImageKind> {
     match head {
         [0x89, b'P', b'N', b'G', 0x0d, 0x0a, 0x1a, 0x0a, ..] => Some(ImageKind::Png),
         [0xff, 0xd8, 0xff, ..] => Some(ImageKind::Jpeg),
         [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Some(ImageKind::Gif),
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some(ImageKind::Webp),
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'A', b'V', b'E', ..] => Some(ImageKind::Wav),
+        [b'I', b'I', b'*', 0, ..] | [b'M', b'M', 0, b'*', ..] => Some(ImageKind::Tiff),
+        [b'B', b'M', ..] => Some(ImageKind::Bmp),
+        [b'f', b'L', b'a', b'C', ..] => Some(ImageKind::Flac),
+        // A tag, or the first frame.
+        [b'I', b'D', b'3', ..] | [0xff, 0xe0..=0xff, ..] => Some(ImageKind::Mp3),
         _ => None,
     }
 }
@@ -83,10 +104,32 @@ mod tests {
             (b"\xff\xd8\xff\xe0", ImageKind::Jpeg),
             (b"GIF89a", ImageKind::Gif),
             (b"RIFF\0\0\0\0WEBP", ImageKind::Webp),
+            (b"BM", ImageKind::Bmp),
+            (b"II*\0", ImageKind::Tiff),
+            (b"MM\0*", ImageKind::Tiff),
+            (b"RIFF\0\0\0\0WAVE", ImageKind::Wav),
+            (b"ID3\x04", ImageKind::Mp3),
+            (b"\xff\xfb\x90", ImageKind::Mp3),
+            (b"fLaC", ImageKind::Flac),
         ] {
-            let url = format!("data:image/bmp;base64,{}", encoded(head));
-            assert_eq!(read_url(&url, "here").unwrap().kind, kind);
+            for kind_said in ["image/bmp", "image/png", ""] {
+                let url = format!("data:{kind_said};base64,{}", encoded(head));
+                assert_eq!(read_url(&url, "here").unwrap().kind, kind);
+            }
+            assert_eq!(read(&encoded(head), "here").unwrap().kind, kind);
         }
+        assert!(ImageKind::Wav.is_audio() && !ImageKind::Png.is_audio());
+    }
+
+    #[test]
+    fn base64_wrapped_into_lines_is_read_as_go_reads_it_and_passed_on_in_one() {
+        let whole = encoded(b"\x89PNG\r\n\x1a\n");
+        for end in ["\n", "\r\n"] {
+            let lines: Vec<&str> = whole.as_bytes().chunks(7).map(|line| std::str::from_utf8(line).unwrap()).collect();
+            assert_eq!(read(&(lines.join(end) + end), "x").unwrap().base64, whole);
+        }
+        let blank = format!("{} {}", &whole[..20], &whole[21..]);
+        assert!(read(&blank, "x").is_err(), "Go takes no blanks");
     }
 
     #[test]

@@ -131,6 +131,27 @@ fn an_empty_request_loads_and_with_a_time_of_nothing_unloads() {
 }
 
 #[test]
+fn pictures_of_every_kind_that_ollama_reads_pass_and_others_say_why_not() {
+    let with = |image: &str| {
+        let body = json!({"model": "m", "messages": [{"role": "user", "content": "u", "images": [image]}]});
+        parse_chat(body.to_string().as_bytes()).map(|_| ()).map_err(|fault| fault.0)
+    };
+    for image in ["UklGRgAAAABXQVZFZm10IAAA", "Qk0AAAAAAAAAAAAA", "iVBORw0K\nGgoAAAAN\r\nSUhEUgAA\n"] {
+        assert_eq!(with(image), Ok(()), "{image}");
+    }
+    let large = "A".repeat(crate::image::MAX_IMAGE / 3 * 4 + 8);
+    for (image, why) in [
+        (large.as_str(), "larger than 20 MiB"),
+        ("UERGLTEuN1BERi0xLjdQREYt", "neither PNG, JPEG, GIF, WebP, BMP nor TIFF"),
+        ("data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAA", "not standard base64"),
+        ("", "neither PNG"),
+    ] {
+        let fault = with(image).unwrap_err();
+        assert!(fault.starts_with("messages[0].images[0]: the picture is") && fault.contains(why), "{fault}");
+    }
+}
+
+#[test]
 fn every_fault_names_its_place_and_what_was_expected() {
     for (body, place) in [
         (json!({"messages": []}), "model: expected"),

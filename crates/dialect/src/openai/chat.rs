@@ -1,7 +1,7 @@
 //! `/v1/chat/completions`: the request; the answer's encoder is passed on.
 //!
 //! Of two spellings of one wish the newer wins (`max_completion_tokens`, `reasoning.effort`).
-//! Refused: audio, files and addresses to fetch; tools that are no functions.
+//! Refused: files and addresses to fetch; tools that are no functions.
 
 pub use super::chat_encode::{Encoder, whole};
 use super::{messages, shared};

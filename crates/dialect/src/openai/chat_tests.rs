@@ -188,6 +188,16 @@ fn a_role_that_only_a_models_template_knows_goes_to_it() {
 }
 
 #[test]
+fn a_sound_stands_where_ollama_has_pictures() {
+    let wav = "UklGRgAAAABXQVZFZm10IAAA";
+    let part = json!({ "type": "input_audio", "input_audio": { "data": wav, "format": "wav" } });
+    let request = ok(json!({ "messages": [{ "role": "user", "content": [part] }] }));
+    let sound = Part::Image(Image { base64: wav.to_owned(), kind: ImageKind::Wav });
+    assert_eq!(request.input, Input::Chat(vec![Message { role: Role::User, parts: vec![sound] }]));
+    assert!(request.dropped.is_empty());
+}
+
+#[test]
 fn a_refusal_handed_back_is_what_the_model_said() {
     let refused = json!({ "role": "assistant", "content": null, "refusal": "no", "annotations": [] });
     let parts = json!({ "role": "assistant", "content": [{ "type": "refusal", "refusal": "no" }] });
@@ -248,7 +258,12 @@ fn every_fault_names_its_place_and_what_was_expected() {
         (message(json!({ "role": "user" })), "messages[1].content: expected a string or a list"),
         (message(json!({ "role": "assistant" })), "messages[1].content: expected"),
         (message(json!({ "role": "user", "content": 7 })), "messages[1].content: expected"),
-        (part(json!({ "type": "input_audio" })), "messages[1].content[1].type: expected text or image_url"),
+        (part(json!({ "type": "file" })), "messages[1].content[1].type: expected text, image_url or input_audio"),
+        (part(json!({ "type": "input_audio" })), "messages[1].content[1].input_audio: expected an object"),
+        (
+            part(json!({ "type": "input_audio", "input_audio": { "data": "AAAA" } })),
+            "messages[1].content[1].input_audio.data: the picture is neither",
+        ),
         (part(json!({ "type": "text", "text": 1 })), "messages[1].content[1].text: expected a string"),
         (part(json!({ "type": "image_url" })), "messages[1].content[1].image_url: expected"),
         (part(json!({ "type": "image_url", "image_url": {} })), "messages[1].content[1].image_url.url: expected"),

@@ -159,7 +159,7 @@ impl Reader<'_> {
 
     fn picture(&mut self, part: &mut Fields<'_>) -> Result<Part, BadRequest> {
         match part.text("image_url")? {
-            Some(url) => self.pictures.read(&url, &part.at("image_url")),
+            Some(url) => self.pictures.read_url(&url, &part.at("image_url")),
             None => Err(part.expected("image_url", "a string; no files are kept that a file_id could name")),
         }
     }

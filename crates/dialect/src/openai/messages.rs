@@ -110,7 +110,8 @@ impl Reader<'_> {
                 (!text.is_empty()).then(|| Part::Text(text.into_owned()))
             }
             "image_url" => Some(self.picture(&mut part)?),
-            _ => return Err(part.expected("type", "text or image_url; audio and files are not taken")),
+            "input_audio" => Some(self.sound(&mut part)?),
+            _ => return Err(part.expected("type", "text, image_url or input_audio; files are not taken")),
         };
         part.drop_rest_as("messages.content.", self.dropped);
         Ok(read)
@@ -129,7 +130,15 @@ impl Reader<'_> {
             }
             Kind::Null | Kind::Flag | Kind::Number | Kind::List => return Err(image.expected(what)),
         };
-        self.pictures.read(&url, &part.at("image_url"))
+        self.pictures.read_url(&url, &part.at("image_url"))
+    }
+
+    /// `{"input_audio":{"data":…}}`; the sound's own first bytes say its `format`.
+    fn sound(&mut self, part: &mut Fields<'_>) -> Result<Part, BadRequest> {
+        let sound = part.fields("input_audio", ANY)?;
+        let mut sound = sound.ok_or_else(|| part.expected("input_audio", "an object with data"))?;
+        let data = sound.text("data")?.ok_or_else(|| sound.expected("data", "a string"))?;
+        self.pictures.read(&data, &sound.at("data"))
     }
 }
 

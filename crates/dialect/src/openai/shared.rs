@@ -257,12 +257,23 @@ impl Pictures {
     }
 
     /// A picture in a `data:` URL.
-    pub(super) fn read(&mut self, url: &str, place: &str) -> Result<Part, BadRequest> {
+    pub(super) fn read_url(&mut self, url: &str, place: &str) -> Result<Part, BadRequest> {
+        self.one_less(place)?;
+        image::read_url(url, place).map(Part::Image)
+    }
+
+    /// A picture or a sound as bare base64.
+    pub(super) fn read(&mut self, base64: &str, place: &str) -> Result<Part, BadRequest> {
+        self.one_less(place)?;
+        image::read(base64, place).map(Part::Image)
+    }
+
+    fn one_less(&mut self, place: &str) -> Result<(), BadRequest> {
         match self.0.checked_sub(1) {
             Some(left) => self.0 = left,
             None => return Err(expected(place, &format!("at most {MAX_IMAGES} pictures in one request"))),
         }
-        image::read_url(url, place).map(Part::Image)
+        Ok(())
     }
 }
 
