@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::chat::ToolCall;
 use crate::event::{Event, Finish};
+use crate::weigh;
 
 /// What an encoder must know beside the events.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -56,6 +57,8 @@ pub struct Answer {
     pub finish: Option<Box<Finish>>,
     /// It broke off instead.
     pub failed: Option<(Code, String)>,
+    /// Bytes of all but text and thought, about; kept by [`Answer::take`].
+    pub(crate) rest: usize,
 }
 
 impl Answer {
@@ -67,29 +70,53 @@ impl Answer {
         match event {
             Event::Text { text, logprobs } => {
                 self.text.push_str(&text);
-                match logprobs {
-                    Some(Value::Array(more)) => self.logprobs.extend(more),
-                    Some(other) => self.logprobs.push(other),
-                    None => {}
-                }
+                let more = match logprobs {
+                    Some(Value::Array(more)) => more,
+                    Some(other) => vec![other],
+                    None => Vec::new(),
+                };
+                self.rest += more.iter().map(weigh::value).sum::<usize>();
+                self.logprobs.extend(more);
             }
             Event::Thinking(text) => self.thinking.push_str(&text),
-            Event::ToolCall(call) => self.tool_calls.push(call),
-            Event::Native(members) => self.native.extend(members),
-            Event::Finish(finish) => self.finish = Some(finish),
-            Event::Failed { code, message } => self.failed = Some((code, message)),
+            Event::ToolCall(call) => {
+                self.rest += weigh::call(&call);
+                self.tool_calls.push(call);
+            }
+            Event::Native(members) => self.native(members),
+            Event::Finish(finish) => {
+                self.rest += size_of::<Finish>() + weigh::map(&finish.native);
+                self.finish = Some(finish);
+            }
+            Event::Failed { code, message } => {
+                self.rest += message.len();
+                self.failed = Some((code, message));
+            }
         }
     }
 
-    /// Bytes it holds, about: for the session's bound.
+    /// Members that come again with other values take the earlier ones' place.
+    fn native(&mut self, members: Map<String, Value>) {
+        for (name, value) in members {
+            self.rest += name.len() + weigh::value(&value);
+            if let Some(earlier) = self.native.insert(name, value) {
+                self.rest = self.rest.saturating_sub(weigh::value(&earlier));
+            }
+        }
+    }
+
+    /// Bytes it holds, about, of everything that came: for the session's bound. It costs nothing to ask
+    /// after every event.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.text.len() + self.thinking.len()
+        self.text.len() + self.thinking.len() + self.rest
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn text(text: &str) -> Event {
@@ -104,6 +131,31 @@ mod tests {
         }
         assert_eq!((answer.text.as_str(), answer.thinking.as_str()), ("Hello", "hm"));
         assert!(answer.finish.is_some() && answer.failed.is_none());
+    }
+
+    #[test]
+    fn the_size_of_an_answer_counts_all_that_it_holds() {
+        let token = json!([{ "token": "x", "logprob": -0.5, "bytes": [120], "top_logprobs": [] }]);
+        let arguments = json!({ "a": "x".repeat(5_000) }).as_object().unwrap().clone();
+        let members = |text: &str| json!({ "remote_model": text }).as_object().unwrap().clone();
+        let context = json!({ "context": vec![1; 1_000] }).as_object().unwrap().clone();
+        for (event, least) in [
+            (Event::Text { text: "x".repeat(100), logprobs: None }, 100),
+            (Event::Text { text: String::new(), logprobs: Some(token.clone()) }, token.to_string().len()),
+            (Event::Text { text: String::new(), logprobs: Some(json!({ "token": "x".repeat(900) })) }, 900),
+            (Event::Thinking("x".repeat(100)), 100),
+            (Event::ToolCall(ToolCall { id: "i".to_owned(), name: "f".to_owned(), arguments }), 5_000),
+            (Event::Native(members(&"x".repeat(3_000))), 3_000),
+            (Event::Finish(Box::new(Finish { native: context, ..Finish::default() })), 8_000),
+            (Event::Failed { code: Code::Internal, message: "x".repeat(700) }, 700),
+        ] {
+            let mut answer = Answer::default();
+            answer.take(event.clone());
+            assert!((least..least * 9 + 1_000).contains(&answer.size()), "{event:?}: {}", answer.size());
+        }
+        let mut answer = Answer::default();
+        (0..100).for_each(|_| answer.take(Event::Native(members(&"x".repeat(3_000)))));
+        assert!(answer.size() < 8_000, "what was replaced is no longer held: {}", answer.size());
     }
 
     #[test]

@@ -20,3 +20,4 @@ pub mod openai;
 pub mod route;
 mod tail;
 pub mod time;
+mod weigh;

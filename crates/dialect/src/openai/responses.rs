@@ -28,6 +28,12 @@ impl Default for Echo {
 }
 
 impl Echo {
+    /// Bytes that it holds, for the session's bound; the stream's encoder counts its own.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.members.len()
+    }
+
     fn of<'a>(given: impl Fn(&str) -> Option<Item<'a>>) -> Self {
         let or =
             |name: &str, default: &str| given(name).map_or_else(|| default.to_owned(), |item| compact(item.json()));

@@ -16,6 +16,7 @@ use super::{logprobs, write};
 use crate::chat::ToolCall;
 use crate::encode::{Answer, Encode, Stamp};
 use crate::event::{Event, Finish, StopReason, Usage};
+use crate::weigh;
 
 /// Writes one stream.
 #[derive(Debug)]
@@ -58,10 +59,13 @@ impl Encoder {
         }
     }
 
-    /// Bytes of the answer that it holds, about: for the session's bound.
+    /// Bytes that it holds, about, of the answer and of what the answer repeats of the request: for the
+    /// session's bound.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.output.len() + self.open.as_ref().map_or(0, Open::size)
+        let stamp = self.stamp.model.len() + self.stamp.id.len();
+        let ends = self.echo.size() + weigh::map(&self.trailer) + stamp;
+        self.output.len() + self.open.as_ref().map_or(0, Open::size) + ends
     }
 
     fn number(&mut self) -> u64 {

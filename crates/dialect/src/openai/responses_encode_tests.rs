@@ -200,6 +200,29 @@ fn what_is_held_is_known_for_a_bound() {
 }
 
 #[test]
+fn what_is_held_counts_probabilities_calls_and_what_is_repeated_of_the_request() {
+    let instructions = "x".repeat(50_000);
+    let (_, echo) = crate::openai::responses::read(
+        json!({ "model": "m", "input": "a", "instructions": instructions }).to_string().as_bytes(),
+    )
+    .unwrap();
+    assert!(echo.size() > 50_000);
+    let mut encoder = Encoder::new(&stamp(), echo);
+    let (mut out, mut least) = (Vec::new(), 50_000);
+    assert!(encoder.held() > least);
+    let probable =
+        json!([{ "token": "a", "logprob": -1, "top_logprobs": vec![json!({ "token": "b", "logprob": -2 }); 20] }]);
+    for _ in 0..100 {
+        encoder.event(NOW, Event::Text { text: "a".to_owned(), logprobs: Some(probable.clone()) }, &mut out);
+    }
+    least += 100 * probable.to_string().len();
+    assert!(encoder.held() > least, "{}", encoder.held());
+    encoder.event(NOW, call("c", "f", json!({ "a": "x".repeat(50_000) })), &mut out);
+    encoder.trailer(json!({ "reason": "x".repeat(9_000) }).as_object().cloned().unwrap());
+    assert!(encoder.held() > least + 59_000, "{}", encoder.held());
+}
+
+#[test]
 fn the_trailer_and_heartbeats_are_comments() {
     for end in [finish(StopReason::Stop), failed()] {
         let mut encoder = Encoder::new(&stamp(), Echo::default());

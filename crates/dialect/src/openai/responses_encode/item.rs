@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::write;
 use crate::chat;
+use crate::weigh;
 
 /// An item that grows: a message or a thought.
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub(super) struct Open {
     head: Vec<u8>,
     text: String,
     logprobs: Vec<Value>,
+    /// Bytes of `logprobs`, about.
+    weight: usize,
 }
 
 /// An event's name and its members after the number.
@@ -34,7 +37,7 @@ impl Open {
         let mut head = format!("event: {delta}\ndata: {{\"type\":\"{delta}\"").into_bytes();
         where_it_is(message, &id, place, &mut head);
         head.extend_from_slice(b",\"sequence_number\":");
-        Self { message, id, head, text: String::new(), logprobs: Vec::new() }
+        Self { message, id, head, text: String::new(), logprobs: Vec::new(), weight: 0 }
     }
 
     /// The same with all its text.
@@ -49,7 +52,7 @@ impl Open {
     }
 
     pub(super) fn size(&self) -> usize {
-        self.text.len() + self.logprobs.len() * size_of::<Value>()
+        self.text.len() + self.weight
     }
 
     /// Appends the event of one more piece.
@@ -63,6 +66,7 @@ impl Open {
         }
         out.extend_from_slice(b"}\n\n");
         self.text.push_str(text);
+        self.weight += logprobs.iter().map(weigh::value).sum::<usize>();
         self.logprobs.extend(logprobs);
     }
 
