@@ -194,6 +194,16 @@ fn an_answer_that_does_not_fit_its_part_is_refused() {
     assert_eq!(answer(&gather), json!({"model": "m", "embeddings": [[1], [2]]}));
 }
 
+#[test]
+fn options_of_too_many_values_are_refused_and_half_surrogates_are_taken() {
+    let many = vec![json!([]); crate::fields::MAX_VALUES];
+    let body = json!({"model": "m", "input": "x", "options": {"x": many}}).to_string();
+    let fault = parse(Route::Embed, body.as_bytes()).unwrap_err().0;
+    assert!(fault.starts_with("options: ") && fault.contains(" values; "), "{fault}");
+    let request = parse(Route::Embed, br#"{"model":"m","input":["\ud800"],"options":{"x":"\udfff"}}"#).unwrap();
+    assert_eq!((request.input, &request.options["x"]), (vec!["\u{fffd}".to_owned()], &json!("\u{fffd}")));
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_a_request_or_a_fault_and_never_an_answer_by_chance(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {

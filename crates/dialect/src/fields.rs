@@ -2,10 +2,11 @@
 //!
 //! Values stay slices of the body until their type is asked for: nothing is built of what is not
 //! wanted, and a picture of megabytes is not copied before it is checked. Invariants: `null` is an
-//! absent member; trees are built of at most [`MAX_FREE`] bytes and at most [`MAX_OBJECTS`] objects are
-//! read of one body; a fault never shows a value. Absent: what the members mean.
+//! absent member; trees are built of at most [`MAX_FREE`] bytes and [`MAX_VALUES`] values, and at most
+//! [`MAX_OBJECTS`] objects are read of one body; a fault never shows a value. Absent: what the members mean.
 
 mod dropped;
+pub(crate) mod free;
 mod json;
 
 use std::borrow::Cow;
@@ -25,8 +26,13 @@ use crate::chat::BadRequest;
 use crate::envelope::folds_to;
 
 /// Largest free JSON of one request (schemas, arguments of calls, options, unknown fields; together),
-/// bytes: as trees it takes up to 16 times as much memory, and no model's context holds megabytes of it.
+/// bytes: no model's context holds megabytes of it.
 pub const MAX_FREE: usize = 4 * 1024 * 1024;
+
+/// Values in the free JSON of one request (together), count. As a tree a value takes up to 300 bytes,
+/// though it may be one byte of text: so many take at most 40 MiB, ten times [`MAX_FREE`]. A thousand
+/// tools with a hundred values each fit.
+pub const MAX_VALUES: usize = 131_072;
 
 /// Members of one object, count: the largest that a dialect knows has under 40.
 pub const MAX_MEMBERS: usize = 256;
@@ -87,13 +93,15 @@ impl Kind {
 struct Budget {
     /// Free JSON, bytes.
     free: Cell<usize>,
+    /// Values in it, count.
+    values: Cell<usize>,
     /// Objects, count.
     objects: Cell<usize>,
 }
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { free: Cell::new(MAX_FREE), objects: Cell::new(MAX_OBJECTS) }
+        Self { free: Cell::new(MAX_FREE), values: Cell::new(MAX_VALUES), objects: Cell::new(MAX_OBJECTS) }
     }
 }
 
@@ -350,17 +358,24 @@ impl<'a> Item<'a> {
 
     /// Any JSON within the bounds.
     pub(crate) fn free(&self) -> Result<Value, BadRequest> {
-        self.spend(self.raw.get().len())?;
-        serde_json::from_str(self.raw.get()).map_err(|error| self.fault(&format!("cannot be read ({error})")))
+        let json = self.raw.get();
+        self.spend(json)?;
+        free::read(json).map_err(|error| self.fault(&format!("cannot be read ({error})")))
     }
 
-    /// Takes so many bytes of what the request may have of free JSON.
-    pub(crate) fn spend(&self, size: usize) -> Result<(), BadRequest> {
-        if spend(&self.left.free, size) {
-            return Ok(());
+    /// Takes a text of what the request may have of free JSON, before it becomes a tree.
+    pub(crate) fn spend(&self, json: &str) -> Result<(), BadRequest> {
+        let size = json.len();
+        if !spend(&self.left.free, size) {
+            let what = format!("{size} bytes of JSON; schemas, arguments and the like are at most {MAX_FREE} together");
+            return Err(self.fault(&what));
         }
-        let what = format!("{size} bytes of JSON; schemas, arguments and the like are at most {MAX_FREE} together");
-        Err(self.fault(&what))
+        let values = free::count(json);
+        if !spend(&self.left.values, values) {
+            let what = format!("{values} values; schemas, arguments and the like have at most {MAX_VALUES} together");
+            return Err(self.fault(&what));
+        }
+        Ok(())
     }
 }
 

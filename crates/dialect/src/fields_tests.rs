@@ -37,6 +37,52 @@ fn free_json_is_bounded_over_the_whole_request() {
     assert!(read[2].as_ref().unwrap_err().0.starts_with("a[2].b: "), "{read:?}");
 }
 
+/// Four million bytes that would be the largest trees: a bracket more than two bytes holds a list.
+fn heavy() -> Vec<String> {
+    ["[]", "{}", "[0]", "[[0]]", r#"{"":0}"#, r#"{"a":[0]}"#]
+        .map(|piece| format!("[{}]", vec![piece; 4_000_000 / (piece.len() + 1)].join(",")))
+        .to_vec()
+}
+
+#[test]
+fn free_json_is_bounded_in_values_so_that_a_tree_is_a_small_multiple_of_its_text() {
+    for list in heavy() {
+        let body = format!(r#"{{"a":{{"b":{list}}}}}"#);
+        let fault = Fields::of_body(body.as_bytes(), ANY).unwrap().object("a").unwrap_err().0;
+        assert!(fault.starts_with("a: ") && fault.ends_with("at most 131072 together"), "{fault}");
+        let fault = Fields::of_body(body.as_bytes(), ANY).unwrap().rest().unwrap_err().0;
+        assert!(fault.starts_with("a: "), "{fault}");
+    }
+    let mut largest = 0;
+    for list in heavy() {
+        let whole: Vec<Value> = serde_json::from_str(&list).unwrap();
+        let fits = MAX_VALUES - free::count("[]");
+        let kept: Vec<&Value> = whole.iter().take(fits / free::count(&whole[0].to_string())).collect();
+        let body = body(&json!({ "a": kept }));
+        let read = Fields::of_body(&body, ANY).unwrap().take("a").unwrap().free().unwrap();
+        largest = largest.max(crate::weigh::value(&read));
+    }
+    assert!(largest <= 10 * MAX_FREE, "{largest}");
+}
+
+#[test]
+fn values_are_counted_over_the_whole_request() {
+    let half = vec![0; MAX_VALUES / 2 - 8];
+    let body = body(&json!({ "a": { "l": half }, "b": { "l": half }, "c": { "l": half } }));
+    let mut top = Fields::of_body(&body, ANY).unwrap();
+    assert!(top.object("a").is_ok() && top.object("b").is_ok());
+    let fault = top.object("c").unwrap_err().0;
+    assert_eq!(fault, "c: 65530 values; schemas, arguments and the like have at most 131072 together");
+}
+
+#[test]
+fn half_surrogates_in_keys_texts_and_trees_become_the_mark_that_go_puts() {
+    let body = br#"{"\ud800k":{"\udc00":["\ud83d"]},"t":"a\ud800\ud83d\ude00\ufffd\ufffd\ufffd"}"#;
+    let mut top = Fields::of_body(body, ANY).unwrap();
+    assert_eq!(top.text("t").unwrap().unwrap(), "a\u{fffd}\u{1f600}\u{fffd}\u{fffd}\u{fffd}");
+    assert_eq!(Value::Object(top.rest().unwrap()), json!({ "\u{fffd}k": { "\u{fffd}": ["\u{fffd}"] } }));
+}
+
 #[test]
 fn a_list_over_its_bound_tells_its_length() {
     let body = body(&json!({ "a": [0, [1, 2], "3"], "b": {} }));

@@ -11,7 +11,7 @@ pub(crate) mod parse;
 
 use crate::chat::Request;
 
-pub use crate::fields::{MAX_FREE, MAX_MEMBERS, MAX_OBJECTS};
+pub use crate::fields::{MAX_FREE, MAX_MEMBERS, MAX_OBJECTS, MAX_VALUES};
 pub use encode::{Encoder, whole};
 pub use messages::{MAX_CALLS, MAX_IMAGES, MAX_MESSAGES, MAX_TOOLS};
 pub use parse::{MAX_CONTEXT, MAX_STOPS, parse_chat, parse_generate};

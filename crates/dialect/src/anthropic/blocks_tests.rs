@@ -206,6 +206,20 @@ fn a_role_that_only_a_models_template_knows_goes_to_it() {
 }
 
 #[test]
+fn free_json_of_too_many_values_is_refused_and_half_surrogates_are_taken() {
+    let call =
+        |input: Value| with("assistant", &json!([{ "type": "tool_use", "id": "t", "name": "f", "input": input }]));
+    let many = vec![json!([]); crate::fields::MAX_VALUES];
+    let found = fault(&call(json!({ "x": many })));
+    assert!(found.starts_with("messages[0].content[0].input: ") && found.contains(" values; "), "{found}");
+    let body = call(json!({ "x": "HALF" })).to_string().replace("HALF", r"\ud800");
+    let body = format!(r#"{{"model":"m","max_tokens":9,"messages":{body}}}"#);
+    let Input::Chat(messages) = super::super::parse(body.as_bytes()).unwrap().input else { panic!("a chat") };
+    let [Part::ToolCall(call)] = &messages[0].parts[..] else { panic!("a call") };
+    assert_eq!(Value::Object(call.arguments.clone()), json!({ "x": "\u{fffd}" }));
+}
+
+#[test]
 fn pictures_are_taken_as_base64_only_and_their_faults_have_a_place() {
     let image = |source: Value| fault(&with("user", &json!([{ "type": "image", "source": source }])));
     for (source, expected) in [

@@ -36,15 +36,19 @@ impl<'de> Visitor<'de> for TextVisitor {
     }
 
     fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Self::Value, E> {
-        // A half pair comes as three bytes that are no UTF-8: one mark stands for them.
-        let text = String::from_utf8_lossy(bytes);
-        let text = if text.contains("\u{FFFD}\u{FFFD}\u{FFFD}") && std::str::from_utf8(bytes).is_err() {
-            text.replace("\u{FFFD}\u{FFFD}\u{FFFD}", "\u{FFFD}")
-        } else {
-            text.into_owned()
-        };
+        let text = std::str::from_utf8(bytes).map_or_else(|_| lossy(bytes.to_vec()), ToOwned::to_owned);
         Ok(Text(Cow::Owned(text)))
     }
+}
+
+/// Half a pair comes as three bytes that are no UTF-8 and never stand in any: one U+FFFD is as long.
+fn lossy(mut bytes: Vec<u8>) -> String {
+    for at in 0..bytes.len() {
+        if let Some(half @ [0xed, 0xa0..=0xff, _]) = bytes.get_mut(at..at + 3) {
+            half.copy_from_slice("\u{fffd}".as_bytes());
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// The members of an object; of equal keys the last stays, as in Go.
@@ -68,7 +72,7 @@ impl<'de> Visitor<'de> for MembersVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut members: Self::Value = Vec::new();
         let mut count = 0;
-        while let Some((key, value)) = map.next_entry::<String, &'de RawValue>()? {
+        while let Some((Text(key), value)) = map.next_entry::<Text<'de>, &'de RawValue>()? {
             // Repeated ones too: each costs a look at all.
             count += 1;
             if count > MAX_MEMBERS {
@@ -76,7 +80,7 @@ impl<'de> Visitor<'de> for MembersVisitor {
             }
             match members.iter_mut().find(|(earlier, _)| *earlier == key) {
                 Some((_, earlier)) => *earlier = value,
-                None => members.push((key, value)),
+                None => members.push((key.into_owned(), value)),
             }
         }
         Ok(members)

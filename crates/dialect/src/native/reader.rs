@@ -12,6 +12,7 @@ use super::fault::in_stream;
 use super::line::{CallLine, Line};
 use crate::chat::{Input, Part, Request, ToolCall};
 use crate::event::{Event, Finish, StopReason};
+use crate::fields::free;
 
 /// Longest line of an answer, bytes. A line is a token or a whole call; the last one of
 /// `/api/generate` also carries its context, some bytes a token. 8 MiB is the link's whole buffer
@@ -167,7 +168,7 @@ impl Reader {
             Value::Null => Map::new(),
             // Some parsers of Ollama have passed on the model's text as it was.
             Value::String(text) if text.trim().is_empty() => Map::new(),
-            Value::String(text) => serde_json::from_str(&text).ok()?,
+            Value::String(text) => free::read(&text).ok()?,
             Value::Bool(_) | Value::Number(_) | Value::Array(_) => return None,
         };
         self.called = true;

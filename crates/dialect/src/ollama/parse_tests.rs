@@ -152,6 +152,41 @@ fn pictures_of_every_kind_that_ollama_reads_pass_and_others_say_why_not() {
 }
 
 #[test]
+fn free_json_of_too_many_values_is_refused_wherever_it_stands() {
+    let many = vec![json!([]); crate::fields::MAX_VALUES];
+    for (members, place) in [
+        (json!({"options": {"x": many}}), "options: "),
+        (json!({"format": {"x": many}}), "format: "),
+        (json!({"extra": many}), "extra: "),
+        (json!({"keep_alive": many}), "keep_alive: "),
+        (json!({"tools": [{"function": {"name": "f", "parameters": {"x": many}}}]}), "tools[0].function.parameters: "),
+        (
+            json!({"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": {"x": many}}}]}]}),
+            "messages[0].tool_calls[0].function.arguments: ",
+        ),
+    ] {
+        let mut body = json!({"model": "m"});
+        body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        let fault = parse_chat(body.to_string().as_bytes()).unwrap_err().0;
+        assert!(fault.starts_with(place) && fault.contains(" values; "), "{fault}");
+    }
+}
+
+#[test]
+fn half_surrogates_in_arguments_and_schemas_lose_no_request() {
+    let body =
+        br#"{"model":"m","format":{"const":"\udc00"},"tools":[{"function":{"name":"f","parameters":{"x":"\ud800"}}}],
+        "messages":[{"role":"assistant","tool_calls":[{"function":{"name":"f","arguments":{"\ud83d":"a\ud800b"}}}]}]}"#;
+    let request = parse_chat(body).unwrap();
+    assert_eq!(request.format, Format::Schema { name: None, schema: json!({"const": "\u{fffd}"}) });
+    assert_eq!(request.tools[0].parameters, json!({"x": "\u{fffd}"}));
+    let Input::Chat(messages) = request.input else { panic!("a chat") };
+    let arguments = json!({"\u{fffd}": "a\u{fffd}b"}).as_object().unwrap().clone();
+    let call = ToolCall { id: String::new(), name: "f".to_owned(), arguments };
+    assert_eq!(messages[0].parts, [Part::ToolCall(call)]);
+}
+
+#[test]
 fn every_fault_names_its_place_and_what_was_expected() {
     for (body, place) in [
         (json!({"messages": []}), "model: expected"),

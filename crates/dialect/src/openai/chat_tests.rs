@@ -377,6 +377,41 @@ fn arguments_of_all_calls_together_are_bounded_and_a_fault_repeats_nothing_of_th
 }
 
 #[test]
+fn values_of_all_free_json_are_bounded_wherever_it_stands() {
+    let many = vec![json!([]); crate::fields::MAX_VALUES];
+    let arguments = json!({ "x": many }).to_string();
+    for (members, place) in [
+        (json!({ "tool_choice": many }), "tool_choice: "),
+        (
+            json!({ "tools": [{ "function": { "name": "f", "parameters": { "x": many } } }] }),
+            "tools[0].function.parameters: ",
+        ),
+        (
+            json!({ "response_format": { "type": "json_schema", "json_schema": { "schema": { "x": many } } } }),
+            "response_format.json_schema.schema: ",
+        ),
+        (
+            json!({ "messages": [{ "role": "assistant", "tool_calls": [{ "function": { "name": "f", "arguments": arguments } }] }] }),
+            "messages[0].tool_calls[0].function.arguments: ",
+        ),
+    ] {
+        let fault = with(members).unwrap_err().0;
+        assert!(fault.starts_with(place) && fault.contains(" values; "), "{fault}");
+    }
+}
+
+#[test]
+fn half_surrogates_in_arguments_and_schemas_lose_no_request() {
+    let body = br#"{"model":"m","tools":[{"function":{"name":"f","parameters":{"x":"\ud800"}}}],
+        "messages":[{"role":"assistant","tool_calls":[{"function":{"name":"f","arguments":"{\"a\":\"\\ud800\",\"b\":\"\ud800\"}"}}]}]}"#;
+    let request = parse(body).unwrap();
+    assert_eq!(request.tools[0].parameters, json!({ "x": "\u{fffd}" }));
+    let Input::Chat(messages) = request.input else { panic!("a chat") };
+    let [Part::ToolCall(call)] = &messages[0].parts[..] else { panic!("a call") };
+    assert_eq!(Value::Object(call.arguments.clone()), json!({ "a": "\u{fffd}", "b": "\u{fffd}" }));
+}
+
+#[test]
 fn a_body_cut_within_a_character_is_refused_at_every_cut() {
     let body = "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"é€😀\"}]}".as_bytes();
     assert!(parse(body).is_ok());

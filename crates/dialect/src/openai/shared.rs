@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::{MAX_IMAGES, MAX_PARTS, MAX_STOPS, MAX_TOOLS, write};
 use crate::chat::{BadRequest, Effort, Format, Part, Sampling, Think, Tool, ToolChoice};
-use crate::fields::{ANY, Dropped, Fields, Item, Kind, List, expected};
+use crate::fields::{ANY, Dropped, Fields, Item, Kind, List, expected, free};
 use crate::image;
 
 /// What temperature and `top_p` mean where the caller leaves them out: OpenAI's defaults, which
@@ -237,8 +237,8 @@ pub(super) fn arguments(function: &mut Fields<'_>) -> Result<Map<String, Value>,
     match text.trim() {
         "" | "null" => Ok(Map::new()),
         text => {
-            item.spend(text.len())?;
-            serde_json::from_str(text).map_err(|error| match error.is_data() {
+            item.spend(text)?;
+            free::read(text).map_err(|error| match error.is_data() {
                 // It would repeat the value.
                 true => item.fault("not a JSON object"),
                 false => item.fault(&format!("not a JSON object: {error}")),

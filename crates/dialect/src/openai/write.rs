@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use crate::encode::{Answer, Stamp};
 use crate::error;
 use crate::event::{StopReason, Usage};
+use crate::fields::free::mended;
 use crate::route::Dialect;
 
 /// A comment: no client takes it for a part of the answer.
@@ -34,7 +35,8 @@ pub(super) fn member<T: Serialize + ?Sized>(name: &str, value: &T, out: &mut Vec
     json(value, out);
 }
 
-/// JSON without the blanks and line ends between its values, as it must be in a line of a stream.
+/// JSON without the blanks and line ends between its values, as it must be in a line of a stream, and
+/// without halves of characters, on which strict readers choke.
 pub(super) fn compact(json: &str) -> String {
     let (mut inside, mut escaped) = (false, false);
     let kept = |c: &char| {
@@ -46,7 +48,7 @@ pub(super) fn compact(json: &str) -> String {
         escaped = !escaped && *c == '\\';
         true
     };
-    json.chars().filter(kept).collect()
+    mended(json).chars().filter(kept).collect()
 }
 
 /// Appends what is known only at the end, as a comment; nothing where there is nothing to say.
