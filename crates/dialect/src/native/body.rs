@@ -12,9 +12,6 @@ use crate::chat::{Effort, Format, Input, Message, Native, Part, Prompt, Request,
 use crate::model::ModelName;
 use crate::ollama::encode::Call;
 
-/// What stands between two texts of one message: Ollama's templates join messages of one role so.
-const BETWEEN: &str = "\n\n";
-
 #[derive(Serialize)]
 pub(super) struct Body<'a> {
     model: &'a str,
@@ -178,7 +175,9 @@ fn lose_if(given: bool, name: &str, lost: &mut Vec<String>) {
     }
 }
 
-/// Ollama has one text, one thought and its pictures a message, and a message for each result.
+/// Ollama has one text, one thought and its pictures a message, and a message for each result. Its own
+/// `/v1/messages` and `/v1/responses` put nothing between the texts of one message, and of several
+/// thoughts keep the last.
 fn said<'a>(messages: &'a [Message], lost: &mut Vec<String>) -> Vec<Said<'a>> {
     let mut all = Vec::with_capacity(messages.len());
     let mut names: HashMap<&str, &str> = HashMap::new();
@@ -190,7 +189,8 @@ fn said<'a>(messages: &'a [Message], lost: &mut Vec<String>) -> Vec<Said<'a>> {
                 Part::Text(text) => join(&mut now.content, text),
                 Part::Image(image) => now.images.push(&image.base64),
                 // A seal means nothing to a local model.
-                Part::Thinking { text, signature: _ } => join(&mut now.thinking, text),
+                Part::Thinking { text, signature: _ } if text.is_empty() => {}
+                Part::Thinking { text, signature: _ } => now.thinking = Cow::Borrowed(text),
                 Part::ToolCall(call) => {
                     names.insert(&call.id, &call.name);
                     now.tool_calls.push(Call::new(now.tool_calls.len(), call));
@@ -237,10 +237,8 @@ fn tool_result<'a>(result: &'a ToolResult, names: &HashMap<&str, &'a str>) -> Sa
 fn join<'a>(all: &mut Cow<'a, str>, text: &'a str) {
     if all.is_empty() {
         *all = Cow::Borrowed(text);
-    } else if !text.is_empty() {
-        let all = all.to_mut();
-        all.push_str(BETWEEN);
-        all.push_str(text);
+    } else {
+        all.to_mut().push_str(text);
     }
 }
 

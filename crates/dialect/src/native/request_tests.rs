@@ -186,6 +186,62 @@ fn a_role_that_only_a_models_template_knows_is_passed_on() {
 }
 
 #[test]
+fn texts_of_one_message_are_joined_as_each_of_ollamas_own_routes_joins_them() {
+    let anthropic = json!({"model": "m", "max_tokens": 9,
+        "system": [{"type": "text", "text": "be "}, {"type": "text", "text": "brief"}],
+        "messages": [
+            {"role": "assistant", "content": [
+                {"type": "thinking", "thinking": "first"}, {"type": "text", "text": "I "},
+                {"type": "thinking", "thinking": "then"}, {"type": "text", "text": "see"},
+                {"type": "tool_use", "id": "t", "name": "f", "input": {}}]},
+            {"role": "user", "content": [
+                {"type": "tool_result", "tool_use_id": "t", "content": [
+                    {"type": "text", "text": "4"}, {"type": "text", "text": "2"}]},
+                {"type": "text", "text": "so "}, {"type": "text", "text": "what?"}]}]});
+    let call = json!([{"id": "t", "function": {"index": 0, "name": "f", "arguments": {}}}]);
+    let outgoing = request(&crate::anthropic::parse(anthropic.to_string().as_bytes()).unwrap(), &Bounds::default());
+    assert_eq!(
+        sent(&outgoing)["messages"],
+        json!([
+            {"role": "system", "content": "be brief"},
+            {"role": "assistant", "content": "I see", "thinking": "then", "tool_calls": call},
+            {"role": "tool", "content": "42", "tool_name": "f", "tool_call_id": "t"},
+            {"role": "user", "content": "so what?"},
+        ])
+    );
+    let responses = json!({"model": "m", "input": [
+        {"role": "user", "content": [{"type": "input_text", "text": "so "}, {"type": "input_text", "text": "what?"}]},
+        {"type": "function_call_output", "call_id": "t", "output": [
+            {"type": "input_text", "text": "4"}, {"type": "input_text", "text": "2"}]}]});
+    let canonical = crate::openai::responses::parse(responses.to_string().as_bytes()).unwrap();
+    let outgoing = request(&canonical, &Bounds::default());
+    assert_eq!(
+        sent(&outgoing)["messages"],
+        json!([{"role": "user", "content": "so what?"}, {"role": "tool", "content": "42", "tool_call_id": "t"}])
+    );
+    let completions = json!({"model": "m", "messages": [
+        {"role": "user", "content": [
+            {"type": "text", "text": "so"}, {"type": "image_url", "image_url": format!("data:;base64,{PNG}")},
+            {"type": "text", "text": "what?"}]},
+        {"role": "assistant", "reasoning": "hm", "content": [{"type": "text", "text": "I"}, {"type": "text", "text": "see"}],
+            "tool_calls": [{"id": "t", "function": {"name": "f", "arguments": "{}"}}]},
+        {"role": "tool", "tool_call_id": "t", "content": [{"type": "text", "text": "4"}, {"type": "text", "text": "2"}]}]});
+    let canonical = crate::openai::chat::parse(completions.to_string().as_bytes()).unwrap();
+    let outgoing = request(&canonical, &Bounds::default());
+    assert_eq!(
+        sent(&outgoing)["messages"],
+        json!([
+            {"role": "user", "content": "so"},
+            {"role": "user", "content": "", "images": [PNG]},
+            {"role": "user", "content": "what?"},
+            {"role": "assistant", "content": "I"},
+            {"role": "assistant", "content": "see", "thinking": "hm", "tool_calls": call},
+            {"role": "tool", "content": "4\n\n2", "tool_name": "f", "tool_call_id": "t"},
+        ])
+    );
+}
+
+#[test]
 fn no_tools_where_none_may_be_called_and_a_forced_call_is_named_as_lost() {
     let body = json!({"model": "m", "tools": [{"type": "function", "function": {"name": "f"}}]});
     for (choice, tools, lost) in [
@@ -236,13 +292,13 @@ fn results_become_messages_of_their_own_in_order_with_the_functions_name() {
     assert_eq!(
         sent(&outgoing)["messages"],
         json!([
-            {"role": "assistant", "content": "a\n\nb", "tool_calls": [
+            {"role": "assistant", "content": "ab", "tool_calls": [
                 {"id": "1", "function": {"index": 0, "name": "f", "arguments": {}}},
                 {"id": "2", "function": {"index": 1, "name": "g", "arguments": {}}}]},
-            {"role": "tool", "content": "two\n\nmore", "tool_name": "g", "tool_call_id": "2"},
+            {"role": "tool", "content": "twomore", "tool_name": "g", "tool_call_id": "2"},
             {"role": "user", "content": "so"},
-            {"role": "tool", "content": "one\n\nmore", "tool_name": "f", "tool_call_id": "1"},
-            {"role": "tool", "content": "nine\n\nmore", "tool_call_id": "9"},
+            {"role": "tool", "content": "onemore", "tool_name": "f", "tool_call_id": "1"},
+            {"role": "tool", "content": "ninemore", "tool_call_id": "9"},
         ])
     );
     assert_eq!(outgoing.lost, ["is_error"]);

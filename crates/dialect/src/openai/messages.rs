@@ -1,7 +1,8 @@
 //! The messages of a chat.
 //!
-//! Each message stays one, with its parts in order. A function's result gets its function's name
-//! from the call that it answers, as far as the call is there.
+//! As with Ollama each part of a message's content is a message of its own, the calls with the last;
+//! but a function's result stays one, which alone keeps its id. It gets its function's name from the
+//! call that it answers, as far as the call is there.
 
 use std::collections::HashMap;
 
@@ -16,8 +17,11 @@ pub(super) fn read(top: &mut Fields<'_>, dropped: &mut Dropped) -> Result<Vec<Me
     if list.len() == 0 {
         return Err(top.expected("messages", "a list with at least one message"));
     }
-    let mut reader = Reader { pictures: Pictures::new(), dropped, names: HashMap::new() };
-    list.map(|message| reader.message(message)).collect()
+    let mut reader = Reader { pictures: Pictures::new(), dropped, names: HashMap::new(), messages: Vec::new() };
+    for message in list {
+        reader.message(message)?;
+    }
+    Ok(reader.messages)
 }
 
 struct Reader<'a> {
@@ -25,19 +29,31 @@ struct Reader<'a> {
     dropped: &'a mut Dropped,
     /// Functions of the calls so far, by the calls' ids.
     names: HashMap<String, String>,
+    messages: Vec<Message>,
 }
 
 impl Reader<'_> {
-    fn message(&mut self, message: Item<'_>) -> Result<Message, BadRequest> {
+    fn message(&mut self, message: Item<'_>) -> Result<(), BadRequest> {
         let mut fields = message.fields(ANY)?;
         let role = role(&mut fields)?;
-        let parts = match role {
-            Role::System | Role::User | Role::Other(_) => self.required_content(&mut fields)?,
+        let last = match role {
+            Role::System | Role::User | Role::Other(_) => {
+                let mut content = self.required_content(&mut fields)?;
+                let last = content.pop();
+                self.each(role, content);
+                last.into_iter().collect()
+            }
             Role::Assistant => self.answer(&mut fields)?,
             Role::Tool => vec![self.result(&mut fields)?],
         };
+        self.messages.push(Message { role, parts: last });
         fields.drop_rest_as("messages.", self.dropped);
-        Ok(Message { role, parts })
+        Ok(())
+    }
+
+    /// A message for each part.
+    fn each(&mut self, role: Role, parts: Vec<Part>) {
+        self.messages.extend(parts.into_iter().map(|part| Message { role, parts: vec![part] }));
     }
 
     fn required_content(&mut self, fields: &mut Fields<'_>) -> Result<Vec<Part>, BadRequest> {
@@ -47,25 +63,24 @@ impl Reader<'_> {
         }
     }
 
-    /// What the model said before: thought, text, calls, in this order.
+    /// What the model said before. Of its last message: thought, text, calls, in this order.
     fn answer(&mut self, fields: &mut Fields<'_>) -> Result<Vec<Part>, BadRequest> {
-        let mut parts = Vec::new();
         let foreign = fields.text("reasoning_content")?;
-        if let Some(text) = fields.text("reasoning")?.or(foreign)
-            && !text.is_empty()
-        {
-            parts.push(Part::Thinking { text: text.into_owned(), signature: None });
-        }
+        let thought = fields.text("reasoning")?.or(foreign).filter(|text| !text.is_empty());
         let refusal = fields.text("refusal")?;
         let calls = fields.get("tool_calls").is_some();
-        match self.content(fields)? {
-            Some(content) => parts.extend(content),
-            None if calls || refusal.is_some() => {}
+        let mut content = match self.content(fields)? {
+            Some(content) => content,
+            None if calls || refusal.is_some() => Vec::new(),
             None => {
                 return Err(fields.expected("content", "a string or a list of parts, where there are no tool_calls"));
             }
-        }
-        parts.extend(refusal.map(|text| shared::text_parts(text.into_owned())).unwrap_or_default());
+        };
+        content.extend(refusal.map(|text| shared::text_parts(text.into_owned())).unwrap_or_default());
+        let last = content.pop();
+        self.each(Role::Assistant, content);
+        let thought = thought.map(|text| Part::Thinking { text: text.into_owned(), signature: None });
+        let mut parts: Vec<Part> = thought.into_iter().chain(last).collect();
         // Notes of OpenAI's own on its text, handed back by clients that repeat a whole message.
         fields.take("annotations");
         for call in shared::list(fields, "tool_calls", MAX_CALLS)? {
@@ -92,7 +107,17 @@ impl Reader<'_> {
         let id = fields.some_text("tool_call_id")?;
         let said = fields.some_text("name")?;
         let name = said.or_else(|| id.as_ref().and_then(|id| self.names.get(id).cloned()));
-        let parts = self.required_content(fields)?;
+        let mut parts: Vec<Part> = Vec::new();
+        for part in self.required_content(fields)? {
+            match (parts.last_mut(), part) {
+                // The way in which templates join messages of one role.
+                (Some(Part::Text(text)), Part::Text(more)) => {
+                    text.push_str("\n\n");
+                    text.push_str(&more);
+                }
+                (_, part) => parts.push(part),
+            }
+        }
         Ok(Part::ToolResult(ToolResult { id, name, parts, failed: false }))
     }
 
