@@ -3,7 +3,7 @@
 //! Invariants: a parser's fault names its place in the caller's JSON and what was expected there,
 //! and never shows prompts; an encoded stream begins with `message_start`, its blocks have
 //! ascending indices and never overlap, and it ends with one `message_stop` or one `error`.
-//! Absent: batches, files, documents, the tools that Anthropic's own servers run; refusals before
+//! Absent: batches, files, documents, running the tools of Anthropic's own servers; refusals before
 //! the headers ([`crate::error`]).
 
 mod blocks;

@@ -1,8 +1,9 @@
 //! Content blocks of Anthropic's messages.
 //!
 //! Invariants: results of tools stand in messages of their own, before what else the user's message
-//! said; a message that says nothing is left out, as Ollama does. Absent: documents and the blocks
-//! of tools that Anthropic's servers run, which are refused by their name.
+//! said and after what the assistant's did; a message that says nothing is left out, as Ollama does;
+//! so is a block that no model here can read (documents, what other services' tools gave), by its
+//! name in `dropped`.
 
 use std::collections::HashMap;
 
@@ -30,14 +31,14 @@ impl<'d> Blocks<'d> {
 
     /// Appends what one message is in canonical form: none, one, or several where it brings results.
     pub(super) fn message(&mut self, role: Role, content: &Item<'_>, out: &mut Vec<Message>) -> Result<(), BadRequest> {
-        let mut parts = Vec::new();
+        let (mut parts, mut results) = (Vec::new(), Vec::new());
         match content.kind() {
             Kind::Text => parts.extend(said(content.text()?.into_owned())),
             Kind::List => {
                 for block in self.blocks(content)? {
                     match self.block(role, block)? {
                         Some(result @ Part::ToolResult(_)) => {
-                            out.push(Message { role: Role::Tool, parts: vec![result] });
+                            results.push(Message { role: Role::Tool, parts: vec![result] });
                         }
                         Some(part) => parts.push(part),
                         None => {}
@@ -49,8 +50,11 @@ impl<'d> Blocks<'d> {
         if role == Role::Tool && !parts.is_empty() {
             parts = vec![Part::ToolResult(ToolResult { id: None, name: None, parts, failed: false })];
         }
-        if !parts.is_empty() {
-            out.push(Message { role, parts });
+        let said = (!parts.is_empty()).then_some(Message { role, parts });
+        if role == Role::User {
+            out.extend(results.into_iter().chain(said));
+        } else {
+            out.extend(said.into_iter().chain(results));
         }
         Ok(())
     }
@@ -69,33 +73,40 @@ impl<'d> Blocks<'d> {
         Ok(blocks)
     }
 
-    /// One block; none if it says nothing.
+    /// One block; none if it says nothing, or nothing that can be passed on.
     fn block(&mut self, role: Role, block: Item<'_>) -> Result<Option<Part>, BadRequest> {
         let mut block = block.fields(ANY)?;
         let kind = required_text(&mut block, "type")?;
         let part = match (role, kind.as_ref()) {
             (_, "text") => text(&mut block)?,
-            (Role::User, "image") => Some(Part::Image(self.image(&mut block)?)),
-            (Role::User, "tool_result") => Some(Part::ToolResult(self.tool_result(&mut block)?)),
-            (Role::Assistant, "tool_use") => Some(Part::ToolCall(self.tool_use(&mut block)?)),
-            (Role::Assistant, "thinking") => {
+            (Role::System, other) => return Ok(self.leave_out("system.", other)),
+            (_, "image") => Some(Part::Image(self.image(&mut block)?)),
+            (_, "tool_result") => Some(Part::ToolResult(self.tool_result(&mut block)?)),
+            (_, "tool_use") => {
+                let id = required_text(&mut block, "id")?.into_owned();
+                Some(Part::ToolCall(self.tool_use(id, &mut block)?))
+            }
+            (_, "server_tool_use") => {
+                let id = block.some_text("id")?.unwrap_or_default();
+                Some(Part::ToolCall(self.tool_use(id, &mut block)?))
+            }
+            (_, "web_search_tool_result") => Some(Part::ToolResult(self.searched(&mut block)?)),
+            (_, "thinking") => {
                 let text = block.text("thinking")?.unwrap_or_default().into_owned();
                 let signature = block.some_text("signature")?;
                 (!text.is_empty() || signature.is_some()).then_some(Part::Thinking { text, signature })
             }
-            (Role::Assistant, "redacted_thinking") => {
-                // Only the service that wrote it can read it.
-                self.dropped.note("redacted_thinking");
-                return Ok(None);
-            }
-            (_, "document") => {
-                let what = "documents are not taken yet; send their text as a `text` block";
-                return Err(block.fault("type", what));
-            }
-            (role, kind) => return Err(block.fault("type", &misplaced(role, kind))),
+            // Only the service that wrote it can read it.
+            (_, "redacted_thinking") => return Ok(self.leave_out("", "redacted_thinking")),
+            (_, other) => return Ok(self.leave_out("content.", other)),
         };
         finish(block, "content.", self.dropped);
         Ok(part)
+    }
+
+    fn leave_out(&mut self, place: &str, kind: &str) -> Option<Part> {
+        self.dropped.note(&format!("{place}{kind}"));
+        None
     }
 
     fn image(&mut self, block: &mut Fields<'_>) -> Result<Image, BadRequest> {
@@ -119,8 +130,7 @@ impl<'d> Blocks<'d> {
         Ok(image)
     }
 
-    fn tool_use(&mut self, block: &mut Fields<'_>) -> Result<ToolCall, BadRequest> {
-        let id = required_text(block, "id")?.into_owned();
+    fn tool_use(&mut self, id: String, block: &mut Fields<'_>) -> Result<ToolCall, BadRequest> {
         let name = required_text(block, "name")?.into_owned();
         let arguments = block.object("input")?.unwrap_or_default();
         // Who called, where a server's tool may: it says nothing to a model.
@@ -144,6 +154,27 @@ impl<'d> Blocks<'d> {
         Ok(ToolResult { id: Some(id), name, parts, failed })
     }
 
+    /// What another service's search gave, as Ollama words it for a model.
+    fn searched(&mut self, block: &mut Fields<'_>) -> Result<ToolResult, BadRequest> {
+        let id = block.some_text("tool_use_id")?;
+        let text = match block.take("content") {
+            None => String::new(),
+            Some(content) => match content.kind() {
+                Kind::Text => content.text()?.into_owned(),
+                Kind::List => self.found(&content)?,
+                Kind::Object => hit(content)?.unwrap_or_default(),
+                Kind::Null | Kind::Flag | Kind::Number => return Err(no_content(&content)),
+            },
+        };
+        let name = id.as_ref().and_then(|id| self.calls.get(id).cloned());
+        Ok(ToolResult { id, name, parts: said(text).into_iter().collect(), failed: false })
+    }
+
+    fn found(&mut self, content: &Item<'_>) -> Result<String, BadRequest> {
+        let hits: Result<Vec<_>, _> = self.blocks(content)?.map(hit).collect();
+        Ok(hits?.into_iter().flatten().collect())
+    }
+
     fn result_parts(&mut self, content: &Item<'_>) -> Result<Vec<Part>, BadRequest> {
         let mut parts = Vec::new();
         for block in self.blocks(content)? {
@@ -153,8 +184,8 @@ impl<'d> Blocks<'d> {
                 "text" => parts.extend(text(&mut block)?),
                 "image" => parts.push(Part::Image(self.image(&mut block)?)),
                 other => {
-                    let what = format!("expected `text` or `image` in a result, found `{}`", shown(other));
-                    return Err(block.fault("type", &what));
+                    self.leave_out("content.tool_result.", other);
+                    continue;
                 }
             }
             finish(block, "content.", self.dropped);
@@ -182,14 +213,20 @@ fn said(text: String) -> Option<Part> {
     (!text.is_empty()).then_some(Part::Text(text))
 }
 
-/// Why a block may not stand in a message of this role.
-fn misplaced(role: Role, kind: &str) -> String {
-    let expected = match role {
-        Role::User => "`text`, `image` or `tool_result` in a message of the user",
-        Role::Assistant => "`text`, `thinking`, `redacted_thinking` or `tool_use` in a message of the assistant",
-        Role::System | Role::Tool | Role::Other(_) => "`text` in system text",
-    };
-    format!("expected {expected}, found `{}`", shown(kind))
+/// A line about one result of a search, or the search's error; nothing for anything else.
+fn hit(item: Item<'_>) -> Result<Option<String>, BadRequest> {
+    let mut hit = item.fields(ANY)?;
+    Ok(match hit.text("type")?.as_deref() {
+        Some("web_search_result") => {
+            let (title, url) = (hit.text("title")?.unwrap_or_default(), hit.text("url")?.unwrap_or_default());
+            Some(format!("- {title}: {url}\n"))
+        }
+        Some(error @ "web_search_tool_result_error") => {
+            let code = hit.some_text("error_code")?;
+            Some(code.map_or_else(|| error.to_owned(), |code| format!("{error}: {code}")))
+        }
+        _ => None,
+    })
 }
 
 #[cfg(test)]
