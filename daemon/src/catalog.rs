@@ -28,9 +28,13 @@ pub(crate) const POLL_EVERY: Duration = Duration::from_secs(10);
 /// While Ollama does not answer it is asked more often: it is probably starting.
 pub(crate) const RETRY_EVERY: Duration = Duration::from_secs(1);
 
-/// The longest wait for [`Catalog::read_anew`]: a read takes 5 s at most, and the one that is under
+/// The longest wait for [`Catalog::read_anew`]: a read takes 10 s at most, and the one that is under
 /// way may have to end first.
-pub(crate) const READ_BOUND: Duration = Duration::from_secs(11);
+pub(crate) const READ_BOUND: Duration = Duration::from_secs(21);
+
+/// Models asked about within one read, count: a read shall not take long; the others come with the
+/// next ones.
+const SHOWN_AT_ONCE: usize = 32;
 
 /// What is known of Ollama.
 #[derive(Clone, Debug, Default)]
@@ -41,6 +45,8 @@ pub(crate) struct Known {
     pub(crate) local: HashMap<String, Local>,
     /// Names whose manifest forwards to another machine.
     pub(crate) remote: HashSet<String>,
+    /// Capabilities that `/api/show` told, by the model's digest: older Ollamas list none.
+    shown: HashMap<String, Vec<String>>,
     /// Ollama's version.
     pub(crate) version: Option<String>,
     /// Why the last question failed; none if it did not.
@@ -171,6 +177,12 @@ struct Details {
 }
 
 #[derive(Deserialize)]
+struct Show {
+    #[serde(default)]
+    capabilities: Vec<String>,
+}
+
+#[derive(Deserialize)]
 struct Ps {
     #[serde(default)]
     models: Vec<InMemory>,
@@ -254,11 +266,37 @@ async fn look(ollama: &Ollama, settings: &Settings, ceiling: &[Backend], before:
     // A slow or broken /api/ps costs only the mark "resident".
     let ps: Option<Ps> = resident.ok().and_then(|body| serde_json::from_slice(&body).ok());
     let resident: HashSet<&str> = ps.iter().flat_map(|ps| &ps.models).map(|model| model.name.as_str()).collect();
-    let mut known = Known { version, answered: Some(SystemTime::now()), ..Known::default() };
-    for tag in tags.models {
+    let shown = show(ollama, &tags, &before.shown).await;
+    let mut known = Known { version, shown, answered: Some(SystemTime::now()), ..Known::default() };
+    for mut tag in tags.models {
+        if let Some(shown) = known.shown.get(&tag.digest) {
+            tag.capabilities.clone_from(shown);
+        }
         add(&mut known, tag, settings, ceiling, &resident);
     }
     (known, ps)
+}
+
+/// What the models can do whose entry does not say it: each is asked about once.
+async fn show(ollama: &Ollama, tags: &Tags, before: &HashMap<String, Vec<String>>) -> HashMap<String, Vec<String>> {
+    let mut shown = HashMap::new();
+    let mut asked = 0;
+    for tag in &tags.models {
+        if !tag.capabilities.is_empty() || !tag.remote_host.is_empty() || shown.contains_key(&tag.digest) {
+            continue;
+        }
+        if let Some(known) = before.get(&tag.digest) {
+            shown.insert(tag.digest.clone(), known.clone());
+        } else if asked < SHOWN_AT_ONCE {
+            asked += 1;
+            let show: Option<Show> =
+                ollama.show(&tag.name).await.ok().and_then(|body| serde_json::from_slice(&body).ok());
+            // With an Ollama that does not say it, no more time is lost until the next read.
+            let Some(show) = show else { break };
+            shown.insert(tag.digest.clone(), show.capabilities);
+        }
+    }
+    shown
 }
 
 fn add(known: &mut Known, tag: Tag, settings: &Settings, ceiling: &[Backend], resident: &HashSet<&str>) {

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use causeway_dialect::anthropic::count;
 use causeway_dialect::chat::{BadRequest, Format, Input, Part, Request, Think};
 use causeway_dialect::encode::Stamp;
+use causeway_dialect::model::ModelName;
 use causeway_dialect::native::{self, Bounds, Reader};
 use causeway_dialect::openai::responses::Echo;
 use causeway_dialect::route::{Shape, Upstream};
@@ -169,9 +170,8 @@ fn text(about: About<'_>, mut request: Request, dialect: Writing) -> Result<Job,
         include_usage: request.include_usage,
         input_estimate: count::estimate(&request, count::TOKENS_PER_BYTE),
     };
-    request.model = authorised(about.plan);
     request.stream = about.plan.shape != Shape::Whole;
-    let outgoing = native::request(&request, about.bounds);
+    let outgoing = native::request(&request, &authorised(about.plan)?, about.bounds);
     let mut dropped = std::mem::take(&mut request.dropped);
     dropped.extend(outgoing.lost);
     dropped.extend(outgoing.removed);
@@ -232,12 +232,10 @@ fn prefix(request: &Request) -> u64 {
 
 fn vectors(about: About<'_>, route: embed::Route, body: &[u8]) -> Result<Job, Failure> {
     let mut request = embed::parse(route, body).map_err(invalid)?;
-    let gather_for = request.clone();
-    request.model = authorised(about.plan);
-    let split = embed::split(&request, about.bounds);
+    let split = embed::split(&request, &authorised(about.plan)?, about.bounds);
     let mut dropped = std::mem::take(&mut request.dropped);
     dropped.extend(split.removed);
-    let gather = embed::Gather::new(&gather_for, &split.parts);
+    let gather = embed::Gather::new(&request, &split.parts);
     let parts = split.parts.into_iter().map(|part| {
         let need = Need {
             prompt_bytes: part.body.len() as u64,
@@ -278,8 +276,9 @@ fn judge_dropped(names: &[String], strict: bool) -> Result<String, Failure> {
 }
 
 /// The one name that goes to Ollama.
-fn authorised(plan: &Plan) -> String {
-    plan.model.clone().unwrap_or_default()
+fn authorised(plan: &Plan) -> Result<ModelName, Failure> {
+    let name = plan.model.as_deref().unwrap_or_default();
+    ModelName::parse(name).map_err(|bad| Failure::new(Code::InvalidRequest, bad.to_string()))
 }
 
 fn invalid(bad: BadRequest) -> Failure {

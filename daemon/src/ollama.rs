@@ -105,7 +105,19 @@ impl Ollama {
 
     /// The daemon's own question: the whole answer of a read-only route.
     pub(crate) async fn metadata(&self, route: Upstream) -> Result<Vec<u8>, String> {
-        let mut request = Request::new(Method::GET, self.url(route, None));
+        self.own(route, Request::new(Method::GET, self.url(route, None))).await
+    }
+
+    /// The daemon's own question about one model: `/api/show`.
+    pub(crate) async fn show(&self, model: &str) -> Result<Vec<u8>, String> {
+        let route = Upstream::OllamaShow;
+        let mut request = Request::new(Method::POST, self.url(route, None));
+        request.headers_mut().insert(CONTENT_TYPE, self.json.clone());
+        *request.body_mut() = Some(serde_json::json!({ "model": model }).to_string().into());
+        self.own(route, request).await
+    }
+
+    async fn own(&self, route: Upstream, mut request: Request) -> Result<Vec<u8>, String> {
         self.sign(request.headers_mut());
         *request.timeout_mut() = Some(METADATA_TIMEOUT);
         let mut answer = self.client.execute(request).await.map_err(|error| chain(&error))?;

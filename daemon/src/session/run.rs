@@ -269,7 +269,11 @@ impl<C: Caller> Run<'_, C> {
     fn prepare(&mut self) -> Option<Event> {
         let body = self.body.take();
         let created = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let bounds = Bounds { num_ctx: self.work.settings.num_ctx(self.model()), ..Bounds::default() };
+        let bounds = Bounds {
+            num_ctx: self.work.settings.num_ctx(self.model()),
+            thinks: self.plan.local.thinks() != Some(false),
+            ..Bounds::default()
+        };
         let about = About { plan: self.plan, id: self.id, created, bounds: &bounds };
         match job::read(about, &body) {
             Ok(Job { parts, kind, dropped, route }) => {
