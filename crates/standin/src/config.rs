@@ -73,8 +73,12 @@ pub struct Model {
     pub context: usize,
     /// Length of an embedding.
     pub embedding: usize,
-    /// Accepts `tools` (and then never calls one).
+    /// Calls tools, by the rules at the head of `script.rs`; else `tools` is a 400.
     pub tools: bool,
+    /// Thinks, unless told not to; else asking for it is a 400.
+    pub thinking: bool,
+    /// Says what it sees; else pictures change nothing.
+    pub vision: bool,
     /// The machine that a real Ollama would forward requests for this model to, as `/api/tags` says.
     pub remote_host: Option<String>,
 }
@@ -93,6 +97,8 @@ impl Model {
             context: 8192,
             embedding: 64,
             tools: false,
+            thinking: false,
+            vision: false,
             remote_host: None,
         }
     }
@@ -108,6 +114,21 @@ impl Model {
     #[must_use]
     pub fn slots(mut self, parallel: usize) -> Self {
         self.parallel = Some(parallel);
+        self
+    }
+
+    /// The same, calling tools and seeing pictures.
+    #[must_use]
+    pub fn able(mut self) -> Self {
+        self.tools = true;
+        self.vision = true;
+        self
+    }
+
+    /// The same, thinking before it answers.
+    #[must_use]
+    pub fn thinking(mut self) -> Self {
+        self.thinking = true;
         self
     }
 

@@ -6,18 +6,20 @@
 //! Invariants:
 //! - It never passes for the real thing: every response says `server: causeway-standin`, and the
 //!   version and the models' family say so too.
-//! - The text of an answer is a pure function of the prompt and the token's index ([`text`]).
+//! - The text of an answer is a pure function of the prompt and the token's index ([`text`]); tool
+//!   calls, structured output, thoughts and looks at pictures follow rules (the head of `script.rs`).
 //! - Durations in an answer are measured, so they fit the wall time.
 //! - A request beyond a model's slots waits without a byte, as with Ollama.
 //! - A client that leaves frees its slot at once; [`Handle::cancels`] says when that was seen.
 //!
-//! Absent: a model. Grammar (`format`), thinking, images and tool calls are accepted where Ollama
-//! accepts them and change nothing; pull, push, create and the like are refused.
+//! Absent: a model. Only Ollama's own routes call tools, think, see and keep to a schema; `/v1` routes
+//! accept what Ollama accepts there and invent text. Pull, push, create and the like are refused.
 
 mod answer;
 mod api;
 mod config;
 mod observe;
+mod script;
 mod server;
 mod slots;
 pub mod text;

@@ -21,6 +21,7 @@ use http_body::Frame;
 use tokio::time::Sleep;
 
 use crate::config::{Fault, Pace};
+use crate::script::{Call, Piece};
 use crate::slots::Run;
 use crate::text;
 
@@ -40,6 +41,40 @@ pub(crate) trait Encode: Send {
     fn finish(&mut self, out: &mut BytesMut, stats: &Stats);
     /// The whole answer in one object.
     fn whole(&mut self, out: &mut BytesMut, text: &str, stats: &Stats);
+
+    /// Piece `index` of a scripted answer. Only Ollama's own routes have more than text there.
+    fn piece(&mut self, out: &mut BytesMut, index: u32, piece: &Piece) {
+        if let Piece::Text(text) = piece {
+            self.token(out, index, text);
+        }
+    }
+
+    /// The whole of a scripted answer.
+    fn whole_said(&mut self, out: &mut BytesMut, said: &Said, stats: &Stats) {
+        self.whole(out, &said.text, stats);
+    }
+}
+
+/// A scripted answer, put together.
+#[derive(Default)]
+pub(crate) struct Said {
+    pub(crate) text: String,
+    pub(crate) thinking: String,
+    pub(crate) calls: Vec<Call>,
+}
+
+impl Said {
+    fn of(pieces: &[Piece]) -> Self {
+        let mut said = Self::default();
+        for piece in pieces {
+            match piece {
+                Piece::Text(text) => said.text.push_str(text),
+                Piece::Thinking(text) => said.thinking.push_str(text),
+                Piece::Call(call) => said.calls.push(call.clone()),
+            }
+        }
+        said
+    }
 }
 
 /// What an answer says about itself at its end.
@@ -57,7 +92,10 @@ pub(crate) struct Stats {
 /// What is to be said, and the clock readings so far.
 pub(crate) struct Plan {
     pub(crate) run: Run,
+    /// Its tokens are those of the script, where there is one.
     pub(crate) pace: Pace,
+    /// What is said token by token; empty: the invented text.
+    pub(crate) script: Vec<Piece>,
     /// The caller set `pace.tokens`.
     pub(crate) limited: bool,
     pub(crate) prompt_tokens: usize,
@@ -108,7 +146,13 @@ impl Plan {
         }
         self.run.tokens = self.pace.tokens;
         let mut out = BytesMut::with_capacity(512 + 8 * usize::try_from(self.pace.tokens).unwrap_or(0));
-        encode.whole(&mut out, &text::answer(self.run.seed, self.pace.tokens), &self.stats(first));
+        let stats = self.stats(first);
+        if self.script.is_empty() {
+            encode.whole(&mut out, &text::answer(self.run.seed, self.pace.tokens), &stats);
+        } else {
+            let said = usize::try_from(self.pace.tokens).ok().and_then(|tokens| self.script.get(..tokens));
+            encode.whole_said(&mut out, &Said::of(said.unwrap_or(&self.script)), &stats);
+        }
         if self.run.observations.digests() {
             self.run.observations.sent(self.run.seed, text::digest(text::OFFSET, &out));
         }
@@ -174,8 +218,11 @@ impl http_body::Body for Answer {
             Turn::Stop(poll) => return poll,
         }
         if sent < self.plan.pace.tokens {
-            let text = text::token(self.plan.run.seed, sent);
-            self.encode.token(&mut out, sent, &text);
+            let Self { plan, encode, .. } = &mut *self;
+            match usize::try_from(sent).ok().and_then(|at| plan.script.get(at)) {
+                Some(piece) => encode.piece(&mut out, sent, piece),
+                None => encode.token(&mut out, sent, &text::token(plan.run.seed, sent)),
+            }
             self.plan.run.tokens = sent + 1;
             self.schedule(sent + 1);
         } else {

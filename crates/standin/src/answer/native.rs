@@ -1,13 +1,15 @@
 //! Ollama's own dialect: NDJSON of `/api/chat` and `/api/generate`.
 //!
-//! Invariant: zero durations and counts are left out, as Go's `omitempty` does.
+//! Invariants: zero durations and counts are left out, as Go's `omitempty` does; the order of members
+//! is the recorded one, `thinking` and `tool_calls` behind `content`, `thinking` behind `response`.
 
 use std::fmt::Write;
 use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
 
-use super::{Encode, Stats, rfc3339, string};
+use super::{Encode, Said, Stats, rfc3339, string};
+use crate::script::{Call, Piece};
 
 /// `/api/chat`.
 pub(crate) struct Chat {
@@ -66,6 +68,41 @@ fn content_type(stream: bool) -> &'static str {
     if stream { NDJSON } else { JSON }
 }
 
+/// `message` of a chat.
+fn message(out: &mut BytesMut, text: &str, thinking: &str, calls: &[Call]) {
+    let _ = write!(out, "\"message\":{{\"role\":\"assistant\",\"content\":{}", string(text));
+    if !thinking.is_empty() {
+        let _ = write!(out, ",\"thinking\":{}", string(thinking));
+    }
+    for (at, call) in calls.iter().enumerate() {
+        out.extend_from_slice(if at == 0 { b",\"tool_calls\":[" } else { b"," });
+        let Call { id, index, name, arguments } = call;
+        let (id, name) = (string(id), string(name));
+        // Outside of strings these three do not occur in JSON.
+        let arguments = arguments.to_string().replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026");
+        let _ =
+            write!(out, "{{\"id\":{id},\"function\":{{\"index\":{index},\"name\":{name},\"arguments\":{arguments}}}}}");
+    }
+    out.extend_from_slice(if calls.is_empty() { b"}" } else { b"]}" });
+}
+
+/// `response` of a generation.
+fn response(out: &mut BytesMut, text: &str, thinking: &str) {
+    let _ = write!(out, "\"response\":{}", string(text));
+    if !thinking.is_empty() {
+        let _ = write!(out, ",\"thinking\":{}", string(thinking));
+    }
+}
+
+/// What one piece says: text, thinking, call.
+fn parts(piece: &Piece) -> (&str, &str, &[Call]) {
+    match piece {
+        Piece::Text(text) => (text, "", &[]),
+        Piece::Thinking(text) => ("", text, &[]),
+        Piece::Call(call) => ("", "", std::slice::from_ref(call)),
+    }
+}
+
 impl Encode for Chat {
     fn content_type(&self, stream: bool) -> &'static str {
         content_type(stream)
@@ -73,8 +110,8 @@ impl Encode for Chat {
 
     fn token(&mut self, out: &mut BytesMut, _: u32, text: &str) {
         head(out, &self.model);
-        let text = string(text);
-        let _ = writeln!(out, "\"message\":{{\"role\":\"assistant\",\"content\":{text}}},\"done\":false}}");
+        message(out, text, "", &[]);
+        out.extend_from_slice(b",\"done\":false}\n");
     }
 
     fn finish(&mut self, out: &mut BytesMut, stats: &Stats) {
@@ -84,7 +121,20 @@ impl Encode for Chat {
 
     fn whole(&mut self, out: &mut BytesMut, text: &str, stats: &Stats) {
         head(out, &self.model);
-        let _ = write!(out, "\"message\":{{\"role\":\"assistant\",\"content\":{}}}", string(text));
+        message(out, text, "", &[]);
+        tail(out, stats, false);
+    }
+
+    fn piece(&mut self, out: &mut BytesMut, _: u32, piece: &Piece) {
+        let (text, thinking, calls) = parts(piece);
+        head(out, &self.model);
+        message(out, text, thinking, calls);
+        out.extend_from_slice(b",\"done\":false}\n");
+    }
+
+    fn whole_said(&mut self, out: &mut BytesMut, said: &Said, stats: &Stats) {
+        head(out, &self.model);
+        message(out, &said.text, &said.thinking, &said.calls);
         tail(out, stats, false);
     }
 }
@@ -96,7 +146,8 @@ impl Encode for Generate {
 
     fn token(&mut self, out: &mut BytesMut, _: u32, text: &str) {
         head(out, &self.model);
-        let _ = writeln!(out, "\"response\":{},\"done\":false}}", string(text));
+        response(out, text, "");
+        out.extend_from_slice(b",\"done\":false}\n");
     }
 
     fn finish(&mut self, out: &mut BytesMut, stats: &Stats) {
@@ -106,7 +157,20 @@ impl Encode for Generate {
 
     fn whole(&mut self, out: &mut BytesMut, text: &str, stats: &Stats) {
         head(out, &self.model);
-        let _ = write!(out, "\"response\":{}", string(text));
+        response(out, text, "");
+        tail(out, stats, !self.raw);
+    }
+
+    fn piece(&mut self, out: &mut BytesMut, _: u32, piece: &Piece) {
+        let (text, thinking, _) = parts(piece);
+        head(out, &self.model);
+        response(out, text, thinking);
+        out.extend_from_slice(b",\"done\":false}\n");
+    }
+
+    fn whole_said(&mut self, out: &mut BytesMut, said: &Said, stats: &Stats) {
+        head(out, &self.model);
+        response(out, &said.text, &said.thinking);
         tail(out, stats, !self.raw);
     }
 }

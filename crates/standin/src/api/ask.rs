@@ -1,7 +1,7 @@
 //! A request body of any dialect, as far as the stand-in cares.
 //!
 //! Invariant: unknown fields are accepted; a syntax fault gives Go's words where they are known.
-//! Absent: the content of images, tools and formats.
+//! Absent: what tools, formats and pictures lead to; `script.rs` has that.
 
 use http::StatusCode;
 use serde::Deserialize;
@@ -25,6 +25,8 @@ pub(super) struct Ask {
     pub(super) truncate: Option<bool>,
     pub(super) tools: Vec<Value>,
     pub(super) think: Value,
+    pub(super) format: Value,
+    pub(super) images: Vec<String>,
     pub(super) max_tokens: Option<i64>,
     pub(super) max_output_tokens: Option<i64>,
     pub(super) stream_options: StreamOptions,
@@ -41,7 +43,9 @@ pub(super) struct StreamOptions {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 pub(super) struct Message {
+    pub(super) role: String,
     pub(super) content: Content,
+    pub(super) images: Vec<String>,
 }
 
 /// A string, or a list of typed parts.
@@ -88,6 +92,19 @@ impl Ask {
             }
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => String::new(),
         }
+    }
+
+    /// Texts of the tool messages that end the conversation, oldest first.
+    pub(super) fn results(&self) -> Vec<String> {
+        let backwards = self.messages.iter().flatten().rev().take_while(|message| message.role == "tool");
+        let mut texts: Vec<String> = backwards.map(|message| message.content.text()).collect();
+        texts.reverse();
+        texts
+    }
+
+    /// The pictures of the last message, or of the prompt, as sent.
+    pub(super) fn pictures(&self) -> &[String] {
+        self.messages.as_ref().and_then(|messages| messages.last()).map_or(&self.images, |last| &last.images)
     }
 
     /// A rough count: four bytes a token, over everything said.

@@ -14,9 +14,10 @@ use super::ask::Ask;
 use super::{Dialect, JSON, Refusal, Reply, error, find, next_id, text};
 use crate::answer::{Anthropic, Chat, Completion, Encode, Generate, OpenAiChat, Plan, Responses, quiet, unix};
 use crate::config::{Fault, Pace};
+use crate::script::{self, Piece, Scene};
 use crate::server::Shared;
 use crate::slots::Slots;
-use crate::text::seed;
+use crate::text::{self as invented, seed};
 
 fn dialect(path: &str) -> Dialect {
     match path {
@@ -32,7 +33,7 @@ pub(super) async fn infer(shared: &Arc<Shared>, path: &str, body: &Bytes) -> Rep
     let dialect = dialect(path);
     match prepare(shared, path, dialect, body) {
         Ok(Ready::Quiet(object)) => text(StatusCode::OK, JSON, object),
-        Ok(Ready::Run(ask, slots, pace)) => run(shared, path, dialect, came, *ask, &slots, pace).await,
+        Ok(Ready::Run(going)) => run(shared, path, came, *going).await,
         Err((status, words)) => error(dialect, status, &words),
     }
 }
@@ -40,7 +41,16 @@ pub(super) async fn infer(shared: &Arc<Shared>, path: &str, body: &Bytes) -> Rep
 enum Ready {
     /// Answered without running.
     Quiet(String),
-    Run(Box<Ask>, Arc<Slots>, Pace),
+    Run(Box<Going>),
+}
+
+/// A request that passed every check.
+struct Going {
+    ask: Ask,
+    slots: Arc<Slots>,
+    pace: Pace,
+    /// The answer, where it is not the invented text.
+    script: Vec<Piece>,
 }
 
 fn bad(words: impl Into<String>) -> Refusal {
@@ -49,6 +59,9 @@ fn bad(words: impl Into<String>) -> Refusal {
 
 fn prepare(shared: &Shared, path: &str, dialect: Dialect, body: &[u8]) -> Result<Ready, Refusal> {
     let ask = Ask::parse(body)?;
+    let asked_to_think = script::effort(&ask.think).map_err(bad)?;
+    let pictures: Result<Vec<Vec<u8>>, String> = ask.pictures().iter().map(|picture| script::decode(picture)).collect();
+    let pictures = pictures.map_err(bad)?;
     if path == "/v1/chat/completions" && ask.messages.as_ref().is_none_or(Vec::is_empty) {
         return Err(bad("[] is too short - 'messages'"));
     }
@@ -57,6 +70,28 @@ fn prepare(shared: &Shared, path: &str, dialect: Dialect, body: &[u8]) -> Result
     }
     let slots = find(shared, ask.model.as_deref(), false)?;
     let limit = ask.limit()?;
+    able(&ask, &slots, dialect)?;
+    if let Some(object) = without_prompt(path, &ask, &slots) {
+        return Ok(Ready::Quiet(object));
+    }
+    let mut pace = Pace { tokens: limit.unwrap_or(slots.pace.tokens).max(1), ..slots.pace };
+    let mut script = Vec::new();
+    if dialect == Dialect::Ollama {
+        if let Some(words) = script::format_fault(&ask.format) {
+            return Err((StatusCode::INTERNAL_SERVER_ERROR, words));
+        }
+        let think = asked_to_think.filter(|_| slots.model.thinking);
+        let pictures = if slots.model.vision { pictures } else { Vec::new() };
+        script = scripted(&ask, think, pictures, pace.tokens);
+        if let (false, Ok(whole)) = (script.is_empty(), u32::try_from(script.len())) {
+            pace.tokens = limit.unwrap_or(whole).min(whole);
+        }
+    }
+    Ok(Ready::Run(Box::new(Going { ask, slots, pace, script })))
+}
+
+/// Whether the model can do what is asked of it.
+fn able(ask: &Ask, slots: &Slots, dialect: Dialect) -> Result<(), Refusal> {
     let short = format!("registry.ollama.ai/library/{}", slots.model.name);
     if !ask.tools.is_empty() && !slots.model.tools {
         return Err(bad(format!("{short} does not support tools")));
@@ -64,17 +99,28 @@ fn prepare(shared: &Shared, path: &str, dialect: Dialect, body: &[u8]) -> Result
     if ask.suffix.as_ref().is_some_and(|suffix| !suffix.is_empty()) {
         return Err(bad(format!("{short} does not support insert")));
     }
-    if dialect == Dialect::Ollama && !ask.think.is_null() && ask.think != false {
-        return Err(bad(format!("\"{}\" does not support thinking", slots.model.name)));
+    if dialect == Dialect::Ollama && !slots.model.thinking && !ask.think.is_null() && ask.think != false {
+        let name = ask.model.as_deref().unwrap_or_default();
+        return Err(bad(format!("\"{name}\" does not support thinking")));
     }
     if ask.truncate == Some(false) && ask.prompt_tokens() > slots.model.context {
         return Err(bad("the input length exceeds the context length"));
     }
-    if let Some(object) = without_prompt(path, &ask, &slots) {
-        return Ok(Ready::Quiet(object));
+    Ok(())
+}
+
+/// The answer by the rules; empty where it is nothing but the invented text.
+fn scripted(ask: &Ask, think: Option<String>, pictures: Vec<Vec<u8>>, tokens: u32) -> Vec<Piece> {
+    let prompt = ask.prompt_text();
+    let scene =
+        Scene { prompt: &prompt, results: ask.results(), tools: &ask.tools, format: &ask.format, pictures, think };
+    let (mut pieces, said) = scene.play(next_id);
+    match said {
+        Some(said) => pieces.extend(said),
+        None if pieces.is_empty() => {}
+        None => pieces.extend((0..tokens).map(|index| Piece::Text(invented::token(seed(&prompt), index)))),
     }
-    let pace = Pace { tokens: limit.unwrap_or(slots.pace.tokens).max(1), ..slots.pace };
-    Ok(Ready::Run(Box::new(ask), slots, pace))
+    pieces
 }
 
 /// Native requests without a prompt load or unload the model.
@@ -99,16 +145,11 @@ fn without_prompt(path: &str, ask: &Ask, slots: &Slots) -> Option<String> {
     Some(quiet(name, chat, reason))
 }
 
-async fn run(
-    shared: &Arc<Shared>,
-    path: &str,
-    dialect: Dialect,
-    came: Instant,
-    ask: Ask,
-    slots: &Arc<Slots>,
-    pace: Pace,
-) -> Reply {
-    let limited = ask.limit().is_ok_and(|limit| limit.is_some());
+async fn run(shared: &Arc<Shared>, path: &str, came: Instant, going: Going) -> Reply {
+    let Going { ask, slots, pace, script } = going;
+    let dialect = dialect(path);
+    let whole = u32::try_from(script.len()).unwrap_or(u32::MAX);
+    let limited = ask.limit().is_ok_and(|limit| limit.is_some()) && (whole == 0 || pace.tokens < whole);
     let stream = ask.stream.unwrap_or(dialect == Dialect::Ollama);
     let prompt_tokens = ask.prompt_tokens();
     let mut run = slots.run(seed(&ask.prompt_text()), shared.fault(), &shared.observations).await;
@@ -126,7 +167,7 @@ async fn run(
         }
         _ => {}
     }
-    let plan = Plan { run, pace, limited, prompt_tokens, came, load, begun: Instant::now() };
+    let plan = Plan { run, pace, script, limited, prompt_tokens, came, load, begun: Instant::now() };
     let encode = encoder(path, ask, prompt_tokens, limited.then_some(pace.tokens));
     let content_type = HeaderValue::from_static(encode.content_type(stream));
     let mut reply = if stream {

@@ -80,10 +80,9 @@ pub(super) fn show(shared: &Shared, body: &[u8]) -> Reply {
         Ok(slots) => slots,
         Err((status, words)) => return error(Dialect::Ollama, status, &words),
     };
-    let mut capabilities = vec!["completion"];
-    if slots.model.tools {
-        capabilities.push("tools");
-    }
+    let model = &slots.model;
+    let able = [("completion", true), ("tools", model.tools), ("vision", model.vision), ("thinking", model.thinking)];
+    let capabilities: Vec<&str> = able.into_iter().filter_map(|(name, has)| has.then_some(name)).collect();
     ok(&json!({
         "modelfile": "# The stand-in has no model file\n", "parameters": "", "template": "{{ .Prompt }}",
         "details": details(),

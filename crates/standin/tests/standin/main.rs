@@ -5,4 +5,6 @@ mod behaviour;
 #[cfg(test)]
 mod common;
 #[cfg(test)]
+mod scripted;
+#[cfg(test)]
 mod shapes;
