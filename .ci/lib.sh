@@ -16,6 +16,7 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 CACHE=${CAUSEWAY_CI_CACHE:-$HOME/.cache/causeway-ci}
 OLLAMA_BIN=$CACHE/ollama-$OLLAMA_VERSION/bin/ollama
 CAUSEWAY_PYTHON=$CACHE/python/bin/python
+CAUSEWAY_NODE_MODULES=$CACHE/node/node_modules
 # A link that step 03-python points into the package that carries the model.
 CAUSEWAY_GGUF=$CACHE/smollm2-135m.gguf
 

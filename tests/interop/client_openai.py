@@ -1,44 +1,63 @@
-"""openai-python against the relay: models, chat and completions, streaming and not, embeddings, errors."""
-import os
-import sys
-
+"""openai-python: chat completions, completions and responses."""
 import openai
+from cells import *
 
-url, model = sys.argv[1:3]
-client = openai.OpenAI(base_url=url + "/v1", api_key=os.environ["CAUSEWAY_API_KEY"], max_retries=0)
-messages = [{"role": "user", "content": "Say hello."}]
+client = openai.OpenAI(base_url=URL + "/v1", api_key=KEY, max_retries=0)
+hello = [{"role": "user", "content": HELLO}]
 
-assert model in [entry.id for entry in client.models.list()]
-assert client.models.retrieve(model).id == model
 
-whole = client.chat.completions.create(model=model, messages=messages, max_tokens=12)
-assert whole.choices[0].message.content and whole.usage.completion_tokens > 0, whole
+def chat():
+    whole = client.chat.completions.create(model=MODELS["plain"], messages=hello, max_tokens=12)
+    assert whole.choices[0].message.content and whole.usage.completion_tokens > 0, whole
+    completion = client.completions.create(model=MODELS["plain"], prompt="One, two,", max_tokens=8)
+    assert completion.choices[0].text, completion
+    response = client.responses.create(model=MODELS["plain"], input=HELLO, max_output_tokens=12)
+    assert response.output_text, response
 
-chunks = list(
-    client.chat.completions.create(
-        model=model, messages=messages, max_tokens=12, stream=True, stream_options={"include_usage": True}
-    )
-)
-text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
-assert text.strip() and chunks[-1].usage.completion_tokens > 0, chunks
-assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices and chunk.choices[0].finish_reason]
 
-completion = client.completions.create(model=model, prompt="One, two,", max_tokens=8)
-assert completion.choices[0].text, completion
+def stream():
+    usage = {"include_usage": True}
+    ask = dict(model=MODELS["plain"], max_tokens=12, stream=True)
+    chunks = list(client.chat.completions.create(**ask, messages=hello, stream_options=usage))
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert text.strip() and chunks[-1].usage.completion_tokens > 0, chunks
+    assert [chunk for chunk in chunks if chunk.choices and chunk.choices[0].finish_reason], chunks
+    pieces = list(client.completions.create(**ask, prompt="One, two,"))
+    assert "".join(piece.choices[0].text for piece in pieces if piece.choices), pieces
+    with client.responses.stream(model=MODELS["plain"], input=HELLO, max_output_tokens=12) as events:
+        kinds = [event.type for event in events]
+        assert "response.output_text.delta" in kinds and kinds[-1] == "response.completed", kinds
+        assert events.get_final_response().output_text
 
-embedded = client.embeddings.create(model=model, input=["one", "two"], encoding_format="float")
-assert len(embedded.data) == 2, embedded
 
-try:
-    client.chat.completions.create(model="no-such-model", messages=messages)
-except openai.NotFoundError as error:
-    assert "no-such-model" in str(error), error
-else:
-    raise AssertionError("a missing model answered")
+def errors():
+    missing = raises(openai.NotFoundError, lambda: client.chat.completions.create(model=MISSING, messages=hello))
+    assert MISSING in str(missing), missing
+    stranger = openai.OpenAI(base_url=URL + "/v1", api_key=WRONG_KEY, max_retries=0)
+    assert raises(openai.AuthenticationError, stranger.models.list).code == "unauthorized"
+    ask = dict(model=MODELS["plain"], messages=hello, max_tokens="many")
+    raises(openai.BadRequestError, lambda: client.chat.completions.create(**ask))
 
-try:
-    openai.OpenAI(base_url=url + "/v1", api_key="cw_00000000_wrong", max_retries=0).models.list()
-except openai.AuthenticationError as error:
-    assert error.code == "unauthorized", error
-else:
-    raise AssertionError("a wrong key was let in")
+
+def lists():
+    assert MODELS["plain"] in [entry.id for entry in client.models.list()]
+    assert client.models.retrieve(MODELS["plain"]).id == MODELS["plain"]
+
+
+def embeddings():
+    for form in ("float", "base64"):
+        embedded = client.embeddings.create(model=MODELS["plain"], input=["one", "two"], encoding_format=form)
+        assert len(embedded.data) == 2 and embedded.data[0].embedding, embedded
+
+
+def overload():
+    default = openai.OpenAI(base_url=URL + "/v1", api_key=KEY)
+
+    def ask(text):
+        answer = default.chat.completions.create(model=MODELS["slow"], messages=[{"role": "user", "content": text}])
+        return answer.choices[0].message.content
+
+    eight_at_once(ask)
+
+
+run([chat, stream, errors, lists, embeddings, overload])
