@@ -35,7 +35,8 @@ c.run({
     const events = await c.all(
       await client.responses.create({ model: MODELS.plain, input: "Say hello.", max_output_tokens: 12, stream: true }),
     );
-    assert.equal(events.at(-1).type, "response.completed");
+    // At its limit an answer is incomplete, as OpenAI says; Ollama itself calls it completed.
+    assert.ok(["response.completed", "response.incomplete"].includes(events.at(-1).type));
   },
 
   async errors() {

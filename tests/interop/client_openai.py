@@ -4,6 +4,8 @@ from cells import *
 
 client = openai.OpenAI(base_url=URL + "/v1", api_key=KEY, max_retries=0)
 hello = [{"role": "user", "content": HELLO}]
+# At its limit an answer is incomplete, as OpenAI says; Ollama itself calls it completed.
+LAST = ("response.completed", "response.incomplete")
 
 
 def chat():
@@ -26,8 +28,7 @@ def stream():
     assert "".join(piece.choices[0].text for piece in pieces if piece.choices), pieces
     with client.responses.stream(model=MODELS["plain"], input=HELLO, max_output_tokens=12) as events:
         kinds = [event.type for event in events]
-        assert "response.output_text.delta" in kinds and kinds[-1] == "response.completed", kinds
-        assert events.get_final_response().output_text
+        assert "response.output_text.delta" in kinds and kinds[-1] in LAST, kinds
 
 
 def errors():
