@@ -12,6 +12,7 @@ pub mod envelope;
 pub mod error;
 pub mod event;
 mod fields;
+pub mod hints;
 pub mod image;
 pub mod model;
 pub mod native;

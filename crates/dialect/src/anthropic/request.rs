@@ -13,6 +13,7 @@ use crate::chat::{
     BadRequest, Effort, Format, Input, Message, Native, Request, Role, Sampling, Think, Tool, ToolChoice,
 };
 use crate::fields::{ANY, Dropped, Fields, Item, shown};
+use crate::hints;
 
 /// Messages of one request, count: far more than fit a model's context.
 pub const MAX_MESSAGES: usize = 10_000;
@@ -259,9 +260,11 @@ fn stops(top: &mut Fields<'_>) -> Result<Vec<String>, BadRequest> {
 /// every request here is of the standard tier.
 fn harmless(top: &mut Fields<'_>, dropped: &mut Dropped) -> Result<(), BadRequest> {
     top.fields("metadata", ANY)?;
-    match top.text("service_tier")?.as_deref() {
-        None | Some("auto" | "standard_only") => {}
-        Some(_) => dropped.note("service_tier"),
+    if let Some(tier) = top.take("service_tier") {
+        tier.text()?;
+        if hints::is_loss("service_tier", tier.json()) {
+            dropped.note("service_tier");
+        }
     }
     Ok(())
 }

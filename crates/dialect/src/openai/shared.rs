@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{MAX_IMAGES, MAX_PARTS, MAX_STOPS, MAX_TOOLS, write};
 use crate::chat::{BadRequest, Effort, Format, Part, Sampling, Think, Tool, ToolChoice};
 use crate::fields::{ANY, Dropped, Fields, Item, Kind, List, expected, free};
+use crate::hints;
 use crate::image;
 
 /// What temperature and `top_p` mean where the caller leaves them out: OpenAI's defaults, which
@@ -15,26 +16,6 @@ const NEUTRAL: f64 = 1.0;
 
 /// Alternatives of a token, most: Ollama's and OpenAI's bound.
 const MAX_LOGPROBS: i64 = 20;
-
-/// Fields that change nothing about an answer: who asks, the caller's own notes, hints for OpenAI's
-/// caches and for its streams' padding.
-const HARMLESS: [&str; 6] =
-    ["user", "metadata", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "stream_options"];
-
-/// Fields with the value that is also what happens without them: no loss where they say just that.
-const DEFAULTS: [(&str, &[&str]); 11] = [
-    ("n", &["1"]),
-    ("best_of", &["0", "1"]),
-    ("echo", &["false"]),
-    ("store", &["false"]),
-    ("background", &["false"]),
-    ("parallel_tool_calls", &["true"]),
-    ("logit_bias", &["{}"]),
-    ("modalities", &[r#"["text"]"#]),
-    ("service_tier", &[r#""auto""#, r#""default""#]),
-    ("verbosity", &[r#""medium""#]),
-    ("include", &["[]"]),
-];
 
 /// A text that must be there and say something.
 pub(super) fn name(fields: &mut Fields<'_>, key: &str) -> Result<String, BadRequest> {
@@ -51,12 +32,9 @@ pub(super) fn list<'a>(fields: &mut Fields<'a>, key: &str, most: usize) -> Resul
 
 /// Names what is left of a body, but for what loses nothing.
 pub(super) fn leftovers(mut top: Fields<'_>, dropped: &mut Dropped) {
-    for name in HARMLESS {
-        top.take(name);
-    }
-    for (name, neutral) in DEFAULTS {
+    for name in hints::top_level() {
         if let Some(value) = top.take(name)
-            && !neutral.contains(&write::compact(value.json()).as_str())
+            && hints::is_loss(name, &write::compact(value.json()))
         {
             dropped.note(name);
         }
