@@ -6,23 +6,25 @@
 //! it is dropped, whatever happened; no clock is read here. Absent: what a request says, HTTP.
 
 pub(crate) mod chores;
+mod inner;
 mod live;
 mod place;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use causeway_policy::{
-    Ask, Breaker, Event, Key, Late, Ledger, Limits, Loaded, ModelId, ModelSettings, ModelStatus, OverflowReason, Pass,
+    Ask, Breaker, Forecast, Key, Late, Ledger, Limits, Loaded, ModelId, ModelSettings, ModelStatus, OverflowReason,
     Refusal, RefusalCode, Resident, Ticket, Verdict,
 };
 use causeway_wire::{Code, Load, ModelLoad};
 use tokio::sync::{Notify, mpsc};
 
+use inner::Probes;
 pub(crate) use live::Live;
 pub(crate) use place::{Health, Place};
 
@@ -116,8 +118,8 @@ struct Entry {
     model: String,
     submitted: Instant,
     granted: Option<Instant>,
-    /// What was promised for its first token.
-    promised: Option<Duration>,
+    /// What was promised when it had to wait.
+    promised: Option<Forecast>,
     mailbox: mpsc::Sender<Decision>,
 }
 
@@ -168,7 +170,7 @@ impl Admission {
             (Verdict::Admit | Verdict::Queue(_), Some(ticket)) => {
                 let (mailbox, decisions) = mpsc::channel(MAILBOX);
                 let promised = match verdict {
-                    Verdict::Queue(forecast) => Some(forecast.first_token),
+                    Verdict::Queue(forecast) => Some(forecast),
                     Verdict::Admit | Verdict::Overflow(_) | Verdict::Refuse(_) => None,
                 };
                 let granted = matches!(verdict, Verdict::Admit).then_some(now);
@@ -327,141 +329,6 @@ impl Admission {
         self.load_changed.notify_one();
     }
 }
-
-impl Inner {
-    /// The ticket and the verdict; no ticket where the model has no place in the ledger.
-    fn submit(&mut self, now: Instant, wanted: Wanted<'_>, ask: impl Fn(ModelId) -> Ask) -> (Option<Ticket>, Verdict) {
-        for _ in 0..2 {
-            let Some(id) = self.model(now, wanted.model, wanted.settings) else { break };
-            let (ticket, verdict) = self.ledger.submit(now, &ask(id));
-            let forgotten = Refusal { code: RefusalCode::ModelNotFound, retry_after: Duration::ZERO };
-            if verdict != Verdict::Refuse(forgotten) {
-                return (Some(ticket), verdict);
-            }
-            // The ledger has given the model's place to another one since: it gets a new one.
-            self.models.remove(wanted.model);
-        }
-        let crowded = Refusal { code: RefusalCode::Saturated, retry_after: CROWDED };
-        (None, Verdict::Refuse(crowded))
-    }
-
-    /// The ledger's id of a model, which becomes known if it was not. `None`: as many models as the
-    /// ledger takes are at work.
-    fn model(&mut self, now: Instant, name: &str, settings: ModelSettings) -> Option<ModelId> {
-        if let Some(known) = self.models.get(name).filter(|known| known.settings == settings) {
-            return Some(known.id);
-        }
-        let id = self.ledger.model(now, name, settings)?;
-        if self.models.len() >= KEPT_MODELS {
-            let alive: HashSet<ModelId> = self.ledger.snapshot(now).into_iter().map(|model| model.id).collect();
-            self.models.retain(|_, known| alive.contains(&known.id));
-        }
-        self.models.insert(name.to_owned(), Known { id, settings, breaker: Breaker::default(), fault: None });
-        Some(id)
-    }
-
-    fn tell(&mut self, now: Instant) {
-        while let Some(event) = self.ledger.poll_event() {
-            match event {
-                Event::Granted(ticket) => {
-                    if let Some(entry) = self.entries.get_mut(&ticket) {
-                        entry.granted = Some(now);
-                    }
-                    self.decide(ticket, Decision::Granted);
-                }
-                Event::Overflow(ticket, reason) => self.decide(ticket, Decision::Overflow(reason)),
-                Event::Refused(ticket, refusal) => self.decide(ticket, Decision::Refused(refusal)),
-                Event::Late(ticket, late) => self.decide(ticket, Decision::Late(late)),
-                Event::Preload(model) => self.command(model, ChoreKind::Preload),
-                Event::Unload(model) => self.command(model, ChoreKind::Unload),
-                Event::Probe(model) => self.command(model, ChoreKind::Probe),
-            }
-        }
-    }
-
-    fn decide(&self, ticket: Ticket, decision: Decision) {
-        let Some(entry) = self.entries.get(&ticket) else { return };
-        if entry.mailbox.try_send(decision).is_err() {
-            tracing::error!(id = entry.id, ?decision, "a decision had no place in its request's mailbox");
-        }
-    }
-
-    fn command(&self, model: ModelId, kind: ChoreKind) {
-        let Some((name, _)) = self.models.iter().find(|(_, known)| known.id == model) else { return };
-        let chore = Chore { model, name: name.clone(), kind };
-        if let Err(error) = self.chores.try_send(chore) {
-            tracing::error!(%error, "a command of the ledger could not be passed on");
-        }
-    }
-
-    /// Whether a request may touch Ollama and its model's runner, and which of both it probes; or how
-    /// long it may not.
-    fn pass(&mut self, now: Instant, model: &str) -> Result<Probes, Duration> {
-        let ollama = match self.breaker.ask(now, false) {
-            Pass::Shut(pause) => return Err(pause),
-            Pass::Go => false,
-            Pass::Probe => true,
-        };
-        let runner = self.models.get_mut(model).map_or(Pass::Go, |known| known.breaker.ask(now, false));
-        match runner {
-            Pass::Go => Ok(Probes { ollama, runner: false }),
-            Pass::Probe => Ok(Probes { ollama, runner: true }),
-            Pass::Shut(pause) => {
-                self.abandoned(now, model, Probes { ollama, runner: false });
-                Err(pause)
-            }
-        }
-    }
-
-    /// A probe ended without saying anything of Ollama.
-    fn abandoned(&mut self, now: Instant, model: &str, probes: Probes) {
-        if probes.ollama {
-            self.breaker.abandoned(now);
-        }
-        if let Some(known) = self.models.get_mut(model).filter(|_| probes.runner) {
-            known.breaker.abandoned(now);
-        }
-    }
-
-    /// What the end of a request says of Ollama and of its model's runner.
-    fn learn(&mut self, now: Instant, model: &str, health: Health) {
-        let runner = self.models.get_mut(model).map(|known| &mut known.breaker);
-        match health {
-            Health::Well => {
-                self.breaker.success();
-                runner.into_iter().for_each(Breaker::success);
-            }
-            Health::Broken => {
-                self.breaker.success();
-                runner.into_iter().for_each(|runner| runner.failure(now));
-            }
-            Health::Gone => self.gone(now),
-        }
-    }
-
-    /// Ollama does not answer: after so many times in a row nothing waits for it any more.
-    fn gone(&mut self, now: Instant) {
-        let was_closed = self.breaker.is_closed();
-        self.breaker.failure(now);
-        if was_closed && !self.breaker.is_closed() {
-            tracing::warn!("Ollama fails again and again: requests are refused until it answers");
-            self.ledger.down(now, DOWN_PAUSE);
-        }
-    }
-}
-
-/// Which breakers wait for a request's outcome.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-struct Probes {
-    ollama: bool,
-    runner: bool,
-}
-
-/// What those who wait are told when Ollama goes down: about the breaker's first pause and probe.
-const DOWN_PAUSE: Duration = Duration::from_secs(5);
-
-/// What a request is told whose model finds no place among 128 others.
-const CROWDED: Duration = Duration::from_secs(5);
 
 /// Why a request whose hard deadline has passed was not answered.
 pub(crate) fn too_late() -> String {

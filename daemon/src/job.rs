@@ -15,7 +15,7 @@ use causeway_dialect::model::ModelName;
 use causeway_dialect::native::{self, Bounds, Reader};
 use causeway_dialect::openai::responses::Echo;
 use causeway_dialect::route::{Shape, Upstream};
-use causeway_dialect::{anthropic, embed, ollama, openai};
+use causeway_dialect::{anthropic, embed, hints, ollama, openai};
 use causeway_policy::{Ask, Class, Deadline, Key, ModelId};
 use causeway_wire::{Code, Failure};
 
@@ -255,8 +255,21 @@ fn vectors(about: About<'_>, route: embed::Route, body: &[u8]) -> Result<Job, Fa
     })
 }
 
-/// The names of fields without effect in one line.
+/// The names of fields without effect in one line; a strict caller is refused for what was meant.
 fn judge_dropped(names: &[String], strict: bool) -> Result<String, Failure> {
+    let refused = one_line(hints::refused(names));
+    if strict && !refused.is_empty() {
+        let message = format!(
+            "x-causeway-strict: these parameters cannot be honoured: {refused}; leave them out, or the header, to do \
+             without"
+        );
+        return Err(Failure::new(Code::UnsupportedParameter, message));
+    }
+    Ok(one_line(names.iter().map(String::as_str)))
+}
+
+/// Each name once, as far as a header has room.
+fn one_line<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let mut line = String::new();
     for name in names {
         let known = line.split(", ").any(|earlier| earlier == name);
@@ -265,14 +278,7 @@ fn judge_dropped(names: &[String], strict: bool) -> Result<String, Failure> {
             line.push_str(name);
         }
     }
-    if strict && !line.is_empty() {
-        let message = format!(
-            "x-causeway-strict: these parameters cannot be honoured: {line}; leave them out, or the header, to do \
-             without"
-        );
-        return Err(Failure::new(Code::UnsupportedParameter, message));
-    }
-    Ok(line)
+    line
 }
 
 /// The one name that goes to Ollama.
@@ -284,3 +290,7 @@ fn authorised(plan: &Plan) -> Result<ModelName, Failure> {
 fn invalid(bad: BadRequest) -> Failure {
     Failure::new(Code::InvalidRequest, bad.0)
 }
+
+#[cfg(test)]
+#[path = "job_tests.rs"]
+mod tests;

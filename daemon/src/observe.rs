@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use causeway_dialect::route::Dialect;
+use causeway_policy::Forecast;
 use causeway_wire::Outcome;
 use serde::Serialize;
 
@@ -46,6 +47,8 @@ pub(crate) struct Record {
     pub(crate) queued_ms: f64,
     /// What was promised when it had to wait: from its submission to its first token.
     pub(crate) promised_ms: Option<f64>,
+    /// The same, as nine of ten do not exceed it.
+    pub(crate) promised_p90_ms: Option<f64>,
     pub(crate) total_ms: f64,
 }
 
@@ -54,8 +57,8 @@ pub(crate) struct Record {
 pub(crate) struct Queueing {
     /// From submission to slot.
     pub(crate) waited: Duration,
-    /// The expected time to the first token, when it had to wait.
-    pub(crate) promised: Option<Duration>,
+    /// What was promised when it had to wait.
+    pub(crate) promised: Option<Forecast>,
 }
 
 /// What is known of a request when it ends.
@@ -150,7 +153,8 @@ impl Observer {
             output_tokens: finished.outcome.output_tokens,
             first_token_ms: finished.first_token.map(milliseconds),
             queued_ms: milliseconds(finished.queueing.waited),
-            promised_ms: finished.queueing.promised.map(milliseconds),
+            promised_ms: finished.queueing.promised.map(|promised| milliseconds(promised.first_token)),
+            promised_p90_ms: finished.queueing.promised.map(|promised| milliseconds(promised.p90)),
             total_ms: milliseconds(finished.total),
         };
         log(&record);

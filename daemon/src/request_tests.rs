@@ -11,7 +11,7 @@ use crate::fixtures::{self, FakeCaller, Sent, Then, work};
 use crate::observe::Record;
 
 /// Generous: only a hang takes this long.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const CHAT: &str = "/api/chat";
 

@@ -12,6 +12,7 @@ pub(crate) mod run;
 mod send;
 #[cfg(test)]
 mod tests;
+mod types;
 mod upstream;
 
 use std::time::{Duration, Instant};
@@ -20,6 +21,7 @@ use causeway_policy::Late;
 use causeway_wire::{Backend, Code, Failure, Outcome};
 
 use crate::admission::{Decision, too_late};
+pub(crate) use types::{Command, Ending, Event, Terms, Tokens, Trouble, Upstream};
 
 /// Largest request body, bytes (the relay's own limit; checked again here).
 pub(crate) const MAX_BODY: usize = 32 * 1024 * 1024;
@@ -36,95 +38,6 @@ const STREAM_MAX: Duration = Duration::from_secs(30 * 60);
 /// asked once more.
 const RUNS: u32 = 2;
 
-/// What happened.
-#[derive(Debug)]
-pub(crate) enum Event {
-    /// Body bytes of the caller arrived, this many.
-    Body(usize),
-    /// The caller's body is whole.
-    BodyEnd,
-    /// The body was understood: so many requests to Ollama, one after the other.
-    Ready(usize),
-    /// The request, or its next part, waits for a slot.
-    Queued,
-    /// The admission has decided about it; with a refusal's code and words.
-    Decided(Decision, Option<(Code, String)>),
-    /// Ollama's status.
-    Status(u16),
-    /// More of Ollama's answer came; whether any of it can be seen by the caller.
-    Told(bool),
-    /// The answer, or its present part, is whole.
-    Whole,
-    /// Ollama's answer is an error, or broke off.
-    Fault(Code, String),
-    /// The connection to Ollama could not be made or broke.
-    Broken(Trouble),
-    /// The relay cancelled.
-    Cancelled,
-    /// The link failed the stream by itself.
-    LinkFailed(Code),
-    /// A timer may be due.
-    Tick,
-}
-
-/// What is wrong with the way to Ollama.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Trouble {
-    /// No connection: nothing ran.
-    Down(String),
-    /// The connection broke after the request was sent.
-    Cut(String),
-    /// The request could not be built; nothing ran.
-    BadRequest(String),
-}
-
-/// What to do. `Fail`, `Break`, `Finish` and `Stop` are the last.
-#[derive(Clone, PartialEq, Debug)]
-pub(crate) enum Command {
-    /// Nothing; wait for the next event.
-    Wait,
-    /// Read the body.
-    Prepare,
-    /// Ask the admission for a slot.
-    Submit,
-    /// Send the request, or its next part, to Ollama.
-    Ask,
-    /// Write what came.
-    Pass,
-    /// Show the caller that the request is alive.
-    Heartbeat,
-    /// Write the end of the answer.
-    Finish,
-    /// Nothing has gone out: answer with this.
-    Fail(Failure, Upstream),
-    /// The headers are out: end the answer with this, in the caller's dialect.
-    Break(Failure, Upstream),
-    /// Drop everything: the stream has ended already.
-    Stop,
-}
-
-/// What becomes of a request to Ollama whose answer nobody wants any more.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Upstream {
-    /// Its connection is dropped, by which Ollama learns to stop.
-    Drop,
-    /// It is left alone until its first byte: the model is loading, and to leave would abort that.
-    Linger,
-}
-
-/// How a request ended, for the accounts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Ending {
-    /// The whole answer was passed on; its status.
-    Served(u16),
-    /// It never reached Ollama.
-    Refused(Code),
-    /// The caller left.
-    Cancelled,
-    /// It broke.
-    Failed(Code),
-}
-
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
     /// The caller's body comes in.
@@ -136,26 +49,6 @@ enum Phase {
     /// Bytes flow.
     Answering,
     Ended(Ending),
-}
-
-/// What a session is told of its request.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Terms {
-    /// Hard, from the opening; while the body comes in only: then it is the ledger's.
-    pub(crate) deadline: Option<Duration>,
-    /// The answer streams.
-    pub(crate) streams: bool,
-    /// It is a text, whose first byte comes long before its last.
-    pub(crate) is_text: bool,
-    /// Silence towards the caller after which it gets a sign of life; zero: never.
-    pub(crate) heartbeat: Duration,
-}
-
-/// Tokens as far as they are known.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Tokens {
-    pub(crate) input: Option<u64>,
-    pub(crate) output: Option<u64>,
 }
 
 /// The machine.

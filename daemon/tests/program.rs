@@ -211,7 +211,7 @@ async fn what_a_hostile_relay_asks_never_reaches_ollama() {
         let Received::Failed(failure) = end else { panic!("{path}: {end:?}") };
         assert_eq!(failure.code, Code::RouteNotAllowed, "{path}");
     }
-    let own = ["/api/tags", "/api/ps", "/api/version"];
+    let own = ["/api/tags", "/api/ps", "/api/version", "/api/show"];
     let reached = world.standin().requests();
     assert!(reached.iter().all(|seen| own.contains(&seen.target.as_str())), "{reached:?}");
 }

@@ -75,7 +75,8 @@ impl Backend {
             Model::named("plain"),
             Model::named("able").able(),
             Model::named("thinker").thinking(),
-            Model::named("breaker").failing(Fault::ErrorAfter(3)),
+            // Its tokens come before its error: what breaks at once has a status of its own.
+            Model::named("breaker").paced(8, GAP, GAP).failing(Fault::ErrorAfter(3)),
             Model::named("slow").paced(8, GAP, GAP),
         ];
         let standin = Standin::spawn(Config { models, ..Config::default() }).await?;

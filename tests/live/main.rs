@@ -4,6 +4,7 @@
 //! where they are not. Scenarios share one server and run in order.
 
 mod cli;
+mod recordings;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -36,6 +37,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     runner.run("the_real_ollama_conforms_through_the_relay", conforms(api.clone(), MODEL)).await;
     runner.run("a_second_model_answers_too", conforms(api.clone(), SECOND_MODEL)).await;
     runner.run("answers_are_ollamas_own_bytes", same_bytes(direct.clone(), api.clone())).await;
+    runner.run("the_recordings_are_made_again", recordings::made_again(direct.clone())).await;
     runner.run("embed_gives_what_ollama_gives", embed(direct, api.clone())).await;
     runner.run("a_cancelled_answer_frees_the_slot_at_once", cancel(api.clone())).await;
     runner.run("a_deadline_that_cannot_be_met_is_refused_at_once", deadline(api)).await;

@@ -21,6 +21,8 @@ pub(crate) struct Live {
     pub(crate) place: Option<u32>,
     /// What was promised at its submission: from there to its first token.
     pub(crate) promised_ms: Option<u64>,
+    /// The same, as nine of ten do not exceed it.
+    pub(crate) promised_p90_ms: Option<u64>,
     /// What is expected now: from now to its first token.
     pub(crate) expected_ms: Option<u64>,
 }
@@ -40,7 +42,8 @@ impl Admission {
                 age_ms: ms(now.saturating_duration_since(entry.submitted)),
                 waited_ms: ms(entry.granted.unwrap_or(now).saturating_duration_since(entry.submitted)),
                 place: forecast.map(|forecast| forecast.place),
-                promised_ms: entry.promised.map(ms),
+                promised_ms: entry.promised.map(|promised| ms(promised.first_token)),
+                promised_p90_ms: entry.promised.map(|promised| ms(promised.p90)),
                 expected_ms: forecast.map(|forecast| ms(forecast.first_token)),
             }
         });

@@ -33,6 +33,10 @@ use crate::work::Work;
 /// Ollama's connection is kept for the next request if it ends within this time after the answer.
 const ENDING: Duration = Duration::from_millis(500);
 
+/// Bodies over this size are read beside the one thread that all streams share, bytes: some
+/// milliseconds of reading.
+const LARGE: usize = 1024 * 1024;
+
 /// Runs one permitted request to its end and accounts for it.
 pub(crate) async fn serve(work: Arc<Work>, open: Box<Open>, plan: Plan, id: String, caller: impl Caller) {
     let opened = now();
@@ -230,7 +234,7 @@ impl<C: Caller> Run<'_, C> {
     async fn act(&mut self, command: Command) -> Option<Event> {
         let sent = match command {
             Command::Wait => Ok(()),
-            Command::Prepare => return self.prepare(),
+            Command::Prepare => return self.prepare().await,
             Command::Submit => return Some(self.submit()),
             Command::Ask => {
                 self.ask();
@@ -266,7 +270,7 @@ impl<C: Caller> Run<'_, C> {
         None
     }
 
-    fn prepare(&mut self) -> Option<Event> {
+    async fn prepare(&mut self) -> Option<Event> {
         let body = self.body.take();
         let created = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let bounds = Bounds {
@@ -274,8 +278,17 @@ impl<C: Caller> Run<'_, C> {
             thinks: self.plan.local.thinks() != Some(false),
             ..Bounds::default()
         };
-        let about = About { plan: self.plan, id: self.id, created, bounds: &bounds };
-        match job::read(about, &body) {
+        let read = if body.len() <= LARGE {
+            job::read(About { plan: self.plan, id: self.id, created, bounds: &bounds }, &body)
+        } else {
+            let (plan, id) = (self.plan.clone(), self.id.to_owned());
+            let read = move || job::read(About { plan: &plan, id: &id, created, bounds: &bounds }, &body);
+            let read = tokio::task::spawn_blocking(read).await;
+            read.unwrap_or_else(|error| {
+                Err(Failure::new(Code::Internal, format!("the body could not be read: {error}")))
+            })
+        };
+        match read {
             Ok(Job { parts, kind, dropped, route }) => {
                 let writer = Writer::new(kind, self.plan.route.dialect(), self.plan.shape);
                 let count = parts.len();
@@ -323,7 +336,7 @@ impl<C: Caller> Run<'_, C> {
         match verdict {
             Verdict::Admit => Event::Decided(Decision::Granted, None),
             Verdict::Queue(forecast) => {
-                self.queueing.promised.get_or_insert(forecast.first_token);
+                self.queueing.promised.get_or_insert(forecast);
                 Event::Queued
             }
             Verdict::Overflow(reason) => Event::Decided(Decision::Overflow(reason), None),
