@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::model::ModelName;
 use crate::native::{Bounds, bound_keep_alive, bound_options};
-use crate::ollama::encode::put;
+use crate::write::json;
 
 pub use gather::{BadAnswer, Gather, MAX_VECTORS};
 pub use parse::{MAX_INPUTS, parse};
@@ -146,7 +146,7 @@ pub fn split(request: &Request, model: &ModelName, bounds: &Bounds) -> Split {
 
 fn part<T: Serialize>(path: &'static str, body: &T, texts: usize) -> Part {
     let mut bytes = Vec::new();
-    put(&mut bytes, body);
+    json(body, &mut bytes);
     Part { path, body: bytes, texts }
 }
 

@@ -35,8 +35,15 @@ pub trait Encode: Send {
     /// Appends a sign of life that no client takes for a part of the answer.
     fn heartbeat(&mut self, now: u64, out: &mut Vec<u8>);
 
-    /// Appends what is only known at the end (`x_causeway`: served-by, reason, cost, dropped), to be
-    /// called before the terminal event; encoders keep it until then.
+    /// Takes what is only known at the end (served-by, reason, cost, dropped), under its keys.
+    ///
+    /// To be called any number of times before the terminal event: a key that comes again takes the
+    /// earlier one's place. It is written once, with the terminal event, be that a finish or a failure:
+    /// in streams of events as a comment `: x_causeway {json}` before the last event (OpenAI's
+    /// `[DONE]`, `response.completed` and the like, Anthropic's `message_stop`, an error), in NDJSON as
+    /// the key `x_causeway` of the last object. Where nothing was taken, nothing is written; after the
+    /// terminal event a call has no effect. A single answer has the same key on its object: see each
+    /// dialect's `whole`.
     fn trailer(&mut self, members: Map<String, Value>);
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::route::{Dialect, Shape};
 use crate::tail::Tail;
+use crate::write;
 
 /// JSON body of a refusal, in the dialect: `{"error":"…"}` (Ollama), `{"error":{message,type,param,code}}`
 /// (OpenAI), `{"type":"error","error":{type,message}}` (Anthropic). Message first names what happened,
@@ -21,11 +22,10 @@ pub fn body(dialect: Dialect, code: Code, message: &str) -> Vec<u8> {
 /// `x_causeway` where they say something.
 #[must_use]
 pub fn body_with(dialect: Dialect, code: Code, message: &str, trailer: Map<String, Value>) -> Vec<u8> {
-    let members = members(dialect, code, message);
-    if trailer.is_empty() {
-        return format!("{{{members}}}").into_bytes();
-    }
-    format!(r#"{{{members},"x_causeway":{}}}"#, Value::from(trailer)).into_bytes()
+    let mut out = format!("{{{}", members(dialect, code, message)).into_bytes();
+    write::trailer(&trailer, &mut out);
+    out.push(b'}');
+    out
 }
 
 /// The members of the error object, without its braces.

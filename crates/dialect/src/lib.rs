@@ -22,3 +22,10 @@ pub mod route;
 mod tail;
 pub mod time;
 mod weigh;
+mod write;
+
+#[cfg(test)]
+#[path = "input_tests.rs"]
+mod input;
+#[cfg(test)]
+mod testing;

@@ -15,7 +15,7 @@ mod reader;
 use crate::chat::{Input, Request, ToolChoice};
 use crate::model::ModelName;
 use crate::ollama::Route;
-use crate::ollama::encode::put;
+use crate::write::json;
 
 pub use bounds::Bounds;
 pub(crate) use bounds::{bound_keep_alive, bound_options};
@@ -53,7 +53,7 @@ pub fn request(request: &Request, model: &ModelName, bounds: &Bounds) -> Outgoin
     }
     let body = body::Body::new(request, model, bounds, &mut removed, &mut lost);
     let mut bytes = Vec::new();
-    put(&mut bytes, &body);
+    json(&body, &mut bytes);
     Outgoing { path: path(route(request)), body: bytes, removed, lost }
 }
 

@@ -12,6 +12,7 @@ use crate::encode::{Answer, Encode, Stamp};
 use crate::error;
 use crate::event::{Event, Finish, StopReason, Usage};
 use crate::route::Dialect;
+use crate::write::{self, json};
 
 /// Writes the stream of one answer.
 #[derive(Debug)]
@@ -59,7 +60,7 @@ impl Encoder {
         }
         self.phase = Phase::Started;
         let usage = Tokens { input_tokens: self.stamp.input_estimate, ..Tokens::default() };
-        write(&Data::MessageStart { message: Message::new(&self.stamp, Vec::new(), None, usage) }, out);
+        put(&Data::MessageStart { message: Message::new(&self.stamp, Vec::new(), None, usage) }, out);
     }
 
     /// More of a text or thought: the path of every token.
@@ -82,7 +83,7 @@ impl Encoder {
             Kind::Text => (Block::Text { text: "" }, r#""text_delta","text""#),
             Kind::Thinking => (Block::thinking(""), r#""thinking_delta","thinking""#),
         };
-        write(&Data::ContentBlockStart { index: self.index, content_block }, out);
+        put(&Data::ContentBlockStart { index: self.index, content_block }, out);
         let head = format!(
             "event: content_block_delta\ndata: \
              {{\"type\":\"content_block_delta\",\"index\":{},\"delta\":{{\"type\":{delta}:",
@@ -94,7 +95,7 @@ impl Encoder {
 
     fn close(&mut self, out: &mut Vec<u8>) {
         if self.open.take().is_some() {
-            write(&Data::ContentBlockStop { index: self.index }, out);
+            put(&Data::ContentBlockStop { index: self.index }, out);
             self.index += 1;
         }
     }
@@ -105,10 +106,10 @@ impl Encoder {
         let id = tool_id(&call, &self.stamp, self.calls);
         let index = self.index;
         let content_block = Block::ToolUse { id, name: &call.name, input: &Map::new() };
-        write(&Data::ContentBlockStart { index, content_block }, out);
+        put(&Data::ContentBlockStart { index, content_block }, out);
         let partial_json = Value::Object(call.arguments).to_string();
-        write(&Data::ContentBlockDelta { index, delta: Delta::InputJsonDelta { partial_json } }, out);
-        write(&Data::ContentBlockStop { index }, out);
+        put(&Data::ContentBlockDelta { index, delta: Delta::InputJsonDelta { partial_json } }, out);
+        put(&Data::ContentBlockStop { index }, out);
         self.index += 1;
         self.calls += 1;
     }
@@ -117,19 +118,15 @@ impl Encoder {
         self.start(out);
         self.close(out);
         let delta = End::new(finish, self.calls > 0);
-        write(&Data::MessageDelta { delta, usage: Tokens::of(finish.usage, &self.stamp) }, out);
+        put(&Data::MessageDelta { delta, usage: Tokens::of(finish.usage, &self.stamp) }, out);
         self.end(out);
-        write(&Data::MessageStop {}, out);
+        put(&Data::MessageStop {}, out);
     }
 
     /// To be written before the terminal event: clients stop reading there.
     fn end(&mut self, out: &mut Vec<u8>) {
         self.phase = Phase::Ended;
-        if !self.trailer.is_empty() {
-            out.extend_from_slice(b": x_causeway ");
-            json(&self.trailer, out);
-            out.extend_from_slice(b"\n\n");
-        }
+        write::comment(&self.trailer, out);
     }
 }
 
@@ -159,11 +156,11 @@ impl Encode for Encoder {
             return;
         }
         self.start(out);
-        write(&Data::Ping {}, out);
+        put(&Data::Ping {}, out);
     }
 
     fn trailer(&mut self, members: Map<String, Value>) {
-        self.trailer = members;
+        self.trailer.extend(members);
     }
 }
 
@@ -187,9 +184,11 @@ pub fn whole(answer: &Answer, stamp: &Stamp, _now: u64, trailer: Map<String, Val
     let finish = answer.finish.as_deref();
     let end = finish.map(|finish| End::new(finish, !answer.tool_calls.is_empty()));
     let usage = Tokens::of(finish.map(|finish| finish.usage).unwrap_or_default(), stamp);
-    let message = Message { x_causeway: trailer, ..Message::new(stamp, content, end, usage) };
     let mut out = Vec::with_capacity(512 + answer.size());
-    json(&message, &mut out);
+    json(&Message::new(stamp, content, end, usage), &mut out);
+    out.pop();
+    write::trailer(&trailer, &mut out);
+    out.push(b'}');
     out
 }
 
@@ -243,8 +242,6 @@ struct Message<'a> {
     #[serde(flatten)]
     end: End<'a>,
     usage: Tokens,
-    #[serde(skip_serializing_if = "Map::is_empty")]
-    x_causeway: Map<String, Value>,
 }
 
 impl<'a> Message<'a> {
@@ -257,7 +254,6 @@ impl<'a> Message<'a> {
             content,
             end: end.unwrap_or_default(),
             usage,
-            x_causeway: Map::new(),
         }
     }
 }
@@ -319,17 +315,12 @@ impl Tokens {
     }
 }
 
-fn write(data: &Data<'_>, out: &mut Vec<u8>) {
+fn put(data: &Data<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"event: ");
     out.extend_from_slice(data.name().as_bytes());
     out.extend_from_slice(b"\ndata: ");
     json(data, out);
     out.extend_from_slice(b"\n\n");
-}
-
-fn json<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
-    let written = serde_json::to_writer(&mut *out, value);
-    debug_assert!(written.is_ok(), "text, numbers and maps with text keys always serialise");
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::{Encoding, Part, Request, Route};
-use crate::ollama::encode::put;
+use crate::write::{self, json};
 
 /// All vectors of one answer, bytes of JSON: 2,048 texts at 4,096 numbers of 12 bytes, with room.
 pub const MAX_VECTORS: usize = 128 * 1024 * 1024;
@@ -123,17 +123,14 @@ impl Gather {
             }
             Route::OpenAi => self.open_ai(vectors, &mut out),
         }
-        if !trailer.is_empty() {
-            out.extend_from_slice(br#","x_causeway":"#);
-            put(&mut out, trailer);
-        }
+        write::trailer(trailer, &mut out);
         out.push(b'}');
         out
     }
 
     fn embed<'a>(&'a self, vectors: impl Iterator<Item = &'a Box<RawValue>>, out: &mut Vec<u8>) {
         out.extend_from_slice(br#"{"model":"#);
-        put(out, &self.model);
+        json(&self.model, out);
         out.extend_from_slice(br#","embeddings":["#);
         for (number, vector) in vectors.enumerate() {
             if number > 0 {
@@ -150,7 +147,7 @@ impl Gather {
         ] {
             if figure > 0 {
                 out.extend_from_slice(name);
-                put(out, &figure);
+                json(&figure, out);
             }
         }
     }
@@ -162,16 +159,16 @@ impl Gather {
                 out.push(b',');
             }
             out.extend_from_slice(br#"{"object":"embedding","index":"#);
-            put(out, &number);
+            json(&number, out);
             out.extend_from_slice(br#","embedding":"#);
             match self.encoding {
                 Encoding::Float => out.extend_from_slice(vector.get().as_bytes()),
-                Encoding::Base64 => put(out, &base64_of(vector)),
+                Encoding::Base64 => json(&base64_of(vector), out),
             }
             out.push(b'}');
         }
         out.extend_from_slice(br#"],"model":"#);
-        put(out, &self.model);
+        json(&self.model, out);
         let tokens = self.figures.prompt_eval_count;
         out.extend_from_slice(format!(r#","usage":{{"prompt_tokens":{tokens},"total_tokens":{tokens}}}"#).as_bytes());
     }

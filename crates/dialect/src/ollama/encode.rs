@@ -12,6 +12,7 @@ use crate::chat::ToolCall;
 use crate::encode::{Answer, Encode, Stamp};
 use crate::event::{Event, Finish, StopReason};
 use crate::time::rfc3339;
+use crate::write::{self, json, member};
 
 /// Members of a line that are ours to write; a backend's further members never replace them.
 const OWN: [&str; 17] = [
@@ -73,11 +74,11 @@ impl Encoder {
 
     fn text(&self, now: u64, text: &str, logprobs: Option<&Value>, out: &mut Vec<u8>) {
         self.open(now, out);
-        put(out, text);
+        json(text, out);
         self.close(out);
         out.extend_from_slice(br#","done":false"#);
         if let Some(logprobs) = logprobs {
-            member(out, "logprobs", logprobs);
+            member("logprobs", logprobs, out);
         }
         out.extend_from_slice(b"}\n");
     }
@@ -85,7 +86,7 @@ impl Encoder {
     fn thinking(&self, now: u64, text: &str, out: &mut Vec<u8>) {
         self.open(now, out);
         out.extend_from_slice(br#""""#);
-        member(out, "thinking", text);
+        member("thinking", text, out);
         self.close(out);
         out.extend_from_slice(b",\"done\":false}\n");
     }
@@ -93,7 +94,7 @@ impl Encoder {
     fn tool_call(&mut self, now: u64, call: &ToolCall, out: &mut Vec<u8>) {
         self.open(now, out);
         out.extend_from_slice(br#""""#);
-        member(out, "tool_calls", &[Call::new(self.calls, call)]);
+        member("tool_calls", &[Call::new(self.calls, call)], out);
         self.calls += 1;
         self.close(out);
         out.extend_from_slice(b",\"done\":false}\n");
@@ -171,19 +172,19 @@ pub fn whole(route: Route, answer: &Answer, stamp: &Stamp, now: u64, trailer: Ma
         Route::Chat => br#"","message":{"role":"assistant","content":"#,
         Route::Generate => br#"","response":"#,
     });
-    put(&mut out, &answer.text);
+    json(&answer.text, &mut out);
     if !answer.thinking.is_empty() {
-        member(&mut out, "thinking", &answer.thinking);
+        member("thinking", &answer.thinking, &mut out);
     }
     if !answer.tool_calls.is_empty() {
         let calls: Vec<Call<'_>> = answer.tool_calls.iter().enumerate().map(|(n, call)| Call::new(n, call)).collect();
-        member(&mut out, "tool_calls", &calls);
+        member("tool_calls", &calls, &mut out);
     }
     if route == Route::Chat {
         out.push(b'}');
     }
     if !answer.logprobs.is_empty() {
-        member(&mut out, "logprobs", &answer.logprobs);
+        member("logprobs", &answer.logprobs, &mut out);
     }
     let known = |name: &str| answer.finish.as_ref().is_some_and(|finish| finish.native.contains_key(name));
     let early = answer.native.iter().filter(|(name, _)| !known(name));
@@ -205,7 +206,7 @@ pub fn whole(route: Route, answer: &Answer, stamp: &Stamp, now: u64, trailer: Ma
 /// What begins every line of an answer.
 fn head(model: &str) -> Vec<u8> {
     let mut head = br#"{"model":"#.to_vec();
-    put(&mut head, model);
+    json(model, &mut head);
     head.extend_from_slice(br#","created_at":""#);
     head
 }
@@ -213,7 +214,7 @@ fn head(model: &str) -> Vec<u8> {
 /// `done`, why, the backend's further members, and what it measured.
 fn put_finish(out: &mut Vec<u8>, finish: &Finish) {
     out.extend_from_slice(br#","done":true"#);
-    member(out, "done_reason", done_reason(finish.reason));
+    member("done_reason", done_reason(finish.reason), out);
     put_foreign(out, &finish.native);
     let (usage, durations) = (&finish.usage, &finish.durations);
     for (name, figure) in [
@@ -225,7 +226,7 @@ fn put_finish(out: &mut Vec<u8>, finish: &Finish) {
         ("eval_duration", durations.eval),
     ] {
         if let Some(figure) = figure.filter(|figure| *figure > 0) {
-            member(out, name, &figure);
+            member(name, &figure, out);
         }
     }
 }
@@ -244,14 +245,12 @@ fn put_trailer(out: &mut Vec<u8>, mut trailer: Map<String, Value>, reason: StopR
     if reason == StopReason::ContentFilter {
         trailer.insert("content_filtered".to_owned(), Value::Bool(true));
     }
-    if !trailer.is_empty() {
-        member(out, "x_causeway", &trailer);
-    }
+    write::trailer(&trailer, out);
 }
 
 fn put_error(out: &mut Vec<u8>, message: &str, trailer: Map<String, Value>) {
     out.extend_from_slice(br#"{"error":"#);
-    put(out, message);
+    json(message, out);
     put_trailer(out, trailer, StopReason::Stop);
     out.push(b'}');
 }
@@ -263,21 +262,8 @@ fn foreign(members: &Map<String, Value>) -> impl Iterator<Item = (&String, &Valu
 
 fn put_foreign(out: &mut Vec<u8>, members: &Map<String, Value>) {
     for (name, value) in foreign(members) {
-        member(out, name, value);
+        member(name, value, out);
     }
-}
-
-fn member<T: Serialize + ?Sized>(out: &mut Vec<u8>, name: &str, value: &T) {
-    out.push(b',');
-    put(out, name);
-    out.push(b':');
-    put(out, value);
-}
-
-/// Appends a value as JSON. Writing to memory fails for no text, number or map with text keys.
-pub(crate) fn put<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
-    let written = serde_json::to_writer(out, value);
-    debug_assert!(written.is_ok(), "{written:?}");
 }
 
 /// A call as Ollama writes it.

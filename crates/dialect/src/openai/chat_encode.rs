@@ -131,7 +131,7 @@ impl Encode for Encoder {
     }
 
     fn trailer(&mut self, members: Map<String, Value>) {
-        self.trailer = members;
+        self.trailer.extend(members);
     }
 }
 

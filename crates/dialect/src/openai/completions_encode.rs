@@ -76,7 +76,7 @@ impl Encode for Encoder {
     }
 
     fn trailer(&mut self, members: Map<String, Value>) {
-        self.trailer = members;
+        self.trailer.extend(members);
     }
 }
 

@@ -233,7 +233,7 @@ impl Encode for Encoder {
     }
 
     fn trailer(&mut self, members: Map<String, Value>) {
-        self.trailer = members;
+        self.trailer.extend(members);
     }
 }
 
@@ -339,11 +339,9 @@ pub fn whole(answer: &Answer, stamp: &Stamp, echo: &Echo, now: u64, trailer: Map
     };
     let mut out = Vec::with_capacity(output.len() + 1024);
     response(stamp, echo, &status, &output, &mut out);
-    if !trailer.is_empty() {
-        out.pop();
-        write::member("x_causeway", &trailer, &mut out);
-        out.push(b'}');
-    }
+    out.pop();
+    crate::write::trailer(&trailer, &mut out);
+    out.push(b'}');
     out
 }
 

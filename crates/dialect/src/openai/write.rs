@@ -1,7 +1,6 @@
-//! What the encoders of all three routes write alike: JSON values, usage, comments, ends.
+//! What the encoders of all three routes write alike: usage, ids, ends.
 
 use causeway_wire::Code;
-use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::encode::{Answer, Stamp};
@@ -9,31 +8,14 @@ use crate::error;
 use crate::event::{StopReason, Usage};
 use crate::fields::free::mended;
 use crate::route::Dialect;
+use crate::write;
+pub(super) use crate::write::{comment, json, member};
 
 /// A comment: no client takes it for a part of the answer.
 pub(super) const HEARTBEAT: &[u8] = b": keep-alive\n\n";
 
 /// Ollama's mark of itself; clients compare it between answers at most.
 pub(super) const FINGERPRINT: &str = "fp_ollama";
-
-/// Appends a value as JSON on one line.
-pub(super) fn json<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
-    let start = out.len();
-    // Memory takes all, and texts, numbers and maps with texts as keys are JSON whatever they hold;
-    // should that ever change, the stream stays well-formed.
-    if serde_json::to_writer(&mut *out, value).is_err() {
-        out.truncate(start);
-        out.extend_from_slice(b"null");
-    }
-}
-
-/// Appends `"name":value` and a comma before it.
-pub(super) fn member<T: Serialize + ?Sized>(name: &str, value: &T, out: &mut Vec<u8>) {
-    out.push(b',');
-    json(name, out);
-    out.push(b':');
-    json(value, out);
-}
 
 /// JSON without the blanks and line ends between its values, as it must be in a line of a stream, and
 /// without halves of characters, on which strict readers choke.
@@ -49,15 +31,6 @@ pub(super) fn compact(json: &str) -> String {
         true
     };
     mended(json).chars().filter(kept).collect()
-}
-
-/// Appends what is known only at the end, as a comment; nothing where there is nothing to say.
-pub(super) fn comment(trailer: &Map<String, Value>, out: &mut Vec<u8>) {
-    if !trailer.is_empty() {
-        out.extend_from_slice(b": x_causeway ");
-        json(trailer, out);
-        out.extend_from_slice(b"\n\n");
-    }
 }
 
 /// Appends what ends a stream of chunks: the chunk of its token counts, if they are wanted (with the
@@ -128,9 +101,7 @@ pub(super) fn stamp(prefix: &str, object: &str, stamp: &Stamp, out: &mut Vec<u8>
 pub(super) fn end(answer: &Answer, trailer: Map<String, Value>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"}],\"usage\":");
     usage(&answer.finish.as_ref().map(|finish| finish.usage).unwrap_or_default(), out);
-    if !trailer.is_empty() {
-        member("x_causeway", &trailer, out);
-    }
+    write::trailer(&trailer, out);
     out.push(b'}');
 }
 
