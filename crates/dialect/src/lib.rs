@@ -29,3 +29,6 @@ mod write;
 mod input;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+#[path = "trap_tests.rs"]
+mod traps;

@@ -9,6 +9,11 @@ fn each_error_of_ollama_has_the_code_that_callers_act_on() {
     for (status, body, code) in [
         (400, r#"{"error":"registry.ollama.ai/library/smol:latest does not support tools"}"#, Code::InvalidRequest),
         (400, r#"{"error":"\"smol\" does not support thinking"}"#, Code::InvalidRequest),
+        (400, r#"{"error":"\"smol\" does not support chat"}"#, Code::InvalidRequest),
+        (400, r#"{"error":"\"smol\" does not support generate"}"#, Code::InvalidRequest),
+        (400, r#"{"error":"registry.ollama.ai/library/smol:latest does not support insert"}"#, Code::InvalidRequest),
+        (501, r#"{"error":"this model does not support embeddings"}"#, Code::InvalidRequest),
+        (500, r#"{"error":"this model does not support vision"}"#, Code::InvalidRequest),
         (400, r#"{"error":"the input length exceeds the context length"}"#, Code::ContextExceeded),
         (
             400,
