@@ -195,6 +195,8 @@ impl Admission {
         rows: impl Iterator<Item = (&'a str, ModelSettings, Option<u32>)>,
     ) {
         let mut inner = self.inner();
+        // It answers.
+        inner.breaker.success();
         if inner.moved.is_some_and(|moved| moved >= asked) {
             return;
         }

@@ -359,10 +359,11 @@ impl catalog::Listener for CatalogListener {
     }
 
     fn resident(&mut self, asked: std::time::Instant, rows: &[catalog::Row<'_>]) {
-        let settings = &self.work.settings;
+        let own = &self.work.settings;
         let rows = rows.iter().map(|(name, local, context)| {
-            let settings = ModelSettings { parallel: settings.slots(name), forced_one: local.is_forced_to_one() };
-            (*name, settings, *context)
+            let model_settings = ModelSettings { parallel: own.slots(name), forced_one: local.is_forced_to_one() };
+            // One value per model: another in memory makes way with the next load.
+            (*name, model_settings, own.num_ctx(name).or(*context))
         });
         self.work.admission.resident(crate::now(), asked, rows);
     }

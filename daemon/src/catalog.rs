@@ -32,9 +32,8 @@ pub(crate) const RETRY_EVERY: Duration = Duration::from_secs(1);
 /// way may have to end first.
 pub(crate) const READ_BOUND: Duration = Duration::from_secs(21);
 
-/// Models asked about within one read, count: a read shall not take long; the others come with the
-/// next ones.
-const SHOWN_AT_ONCE: usize = 32;
+/// No further model is asked about within one read after this time; the others come with the next.
+const SHOW_BUDGET: Duration = Duration::from_secs(1);
 
 /// What is known of Ollama.
 #[derive(Clone, Debug, Default)]
@@ -280,20 +279,20 @@ async fn look(ollama: &Ollama, settings: &Settings, ceiling: &[Backend], before:
 /// What the models can do whose entry does not say it: each is asked about once.
 async fn show(ollama: &Ollama, tags: &Tags, before: &HashMap<String, Vec<String>>) -> HashMap<String, Vec<String>> {
     let mut shown = HashMap::new();
-    let mut asked = 0;
+    let end = crate::now() + SHOW_BUDGET;
     for tag in &tags.models {
         if !tag.capabilities.is_empty() || !tag.remote_host.is_empty() || shown.contains_key(&tag.digest) {
             continue;
         }
         if let Some(known) = before.get(&tag.digest) {
             shown.insert(tag.digest.clone(), known.clone());
-        } else if asked < SHOWN_AT_ONCE {
-            asked += 1;
+        } else if crate::now() < end {
             let show: Option<Show> =
                 ollama.show(&tag.name).await.ok().and_then(|body| serde_json::from_slice(&body).ok());
-            // With an Ollama that does not say it, no more time is lost until the next read.
-            let Some(show) = show else { break };
-            shown.insert(tag.digest.clone(), show.capabilities);
+            // One that cannot be shown is asked about again with the next read.
+            if let Some(show) = show {
+                shown.insert(tag.digest.clone(), show.capabilities);
+            }
         }
     }
     shown

@@ -30,13 +30,6 @@ pub(crate) struct Plan {
     pub(crate) local: Local,
 }
 
-impl Plan {
-    /// The answer is vectors.
-    pub(crate) const fn is_vectors(&self) -> bool {
-        matches!(self.route, Upstream::OllamaEmbed | Upstream::OllamaEmbeddings | Upstream::OpenAiEmbeddings)
-    }
-}
-
 /// Judges `open`. `allow` are the patterns of `ollama.models`; `is_remote` knows models that
 /// Ollama would forward to another machine.
 pub(crate) fn judge(open: &Open, allow: &[String], is_remote: impl Fn(&str) -> bool) -> Result<Plan, Failure> {

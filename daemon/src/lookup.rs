@@ -49,7 +49,8 @@ pub(crate) async fn look_up(work: Arc<Work>, open: Box<Open>, plan: Plan, id: St
             (send(&mut caller, head, body, outcome.clone()).await, outcome)
         }
         Err(Stop::Fail(failure)) => {
-            let ending = Ending::Failed(failure.code);
+            let refused = matches!(failure.code, Code::InvalidRequest | Code::TooLarge | Code::Saturated);
+            let ending = if refused { Ending::Refused(failure.code) } else { Ending::Failed(failure.code) };
             caller.fail(Failure { outcome: outcome.clone(), ..failure });
             (ending, outcome)
         }
@@ -96,7 +97,10 @@ async fn answer(
     let body = receive(share, caller).await?;
     if plan.route == Upstream::AnthropicCountTokens {
         let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
-        return Ok((Head { status: 200, headers }, crate::job::count_tokens(&body)?.into()));
+        // Beside the one thread that all streams share: a body may be large.
+        let counted = tokio::task::spawn_blocking(move || crate::job::count_tokens(&body)).await;
+        let counted = counted.unwrap_or_else(|error| Err(Failure::new(Code::Internal, error.to_string())));
+        return Ok((Head { status: 200, headers }, counted?.into()));
     }
     let model = plan.model.as_deref();
     let body = match plan.route.method() {

@@ -28,7 +28,7 @@ pub(crate) const MAX_BODY: usize = 32 * 1024 * 1024;
 
 /// The caller's body may pause this long.
 const BODY_IDLE: Duration = Duration::from_secs(30);
-/// From a text's request to Ollama's first byte: the longest prompts on slow machines.
+/// From a request to Ollama's first byte: the longest prompts on slow machines, a part's vectors.
 const FIRST_TOKEN: Duration = Duration::from_secs(300);
 /// Silence between two tokens.
 const SILENCE: Duration = Duration::from_secs(120);
@@ -335,7 +335,7 @@ impl Session {
     fn limit(&self) -> Option<Duration> {
         match self.phase {
             Phase::Receiving => Some(BODY_IDLE),
-            Phase::Asked => Some(FIRST_TOKEN).filter(|_| self.terms.is_text),
+            Phase::Asked => Some(FIRST_TOKEN),
             Phase::Answering => Some(SILENCE),
             // The ledger has its own times.
             Phase::Queued | Phase::Ended(_) => None,

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use causeway_dialect::route::Shape;
 use causeway_transport::RequestStream;
 use causeway_wire::{Code, Headers, StreamId};
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -63,7 +64,12 @@ pub(crate) async fn converse(relay: &Relay, request: Request<'_>, record: &mut R
     let mut exchange = Exchange::new(call.dialect(), call.shape());
     let mut interrupts = Interrupts {
         cancel: relay.running.enter(request.id, &request.key.id, request.asked.request_id.clone()),
-        deadline: request.asked.first_token.map(|time| Box::pin(sleep_until(request.started + time + DEADLINE_GRACE))),
+        // A single answer comes long after its first token: only its edge knows whether that was in time.
+        deadline: request
+            .asked
+            .first_token
+            .filter(|_| call.shape() != Shape::Whole)
+            .map(|time| Box::pin(sleep_until(request.started + time + DEADLINE_GRACE))),
     };
     let mut held: Option<(RequestStream, Counted)> = None;
     let mut command = Command::Open;

@@ -36,7 +36,7 @@ async fn paths_that_try_to_reach_management_routes_are_forbidden() {
             assert_eq!(answer.header("x-should-retry"), "false");
         }
     }
-    for target in ["/v1/messages/count_tokens", "/v1/audio/transcriptions", "/nothing", "/api/chat/"] {
+    for target in ["/v1/messages/batches", "/v1/audio/transcriptions", "/nothing", "/api/chat/"] {
         assert_eq!(relay.post(target, &key, CHAT).await.status, 404, "{target}");
     }
     let wrong = relay.get("/api/chat", &key).await;

@@ -265,7 +265,7 @@ async fn a_broken_answer_ends_as_its_dialect_says() {
     let mut socket = relay.connect().await;
     socket.write_all(post("/v1/embeddings", &key, r#"{"model":"m"}"#, "").as_bytes()).await.unwrap();
     let (mut incoming, _) = edge.request().await;
-    incoming.stream.send_head_with(head(200, "application/json"), vec![b' '; 100_000].into()).unwrap();
+    incoming.stream.send_head_with(head(200, "application/json"), vec![b'['; 100_000].into()).unwrap();
     let mut seen = Vec::new();
     assert!(patiently(socket.read_buf(&mut seen)).await.unwrap() > 0);
     incoming.stream.fail(lost());

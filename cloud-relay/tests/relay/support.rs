@@ -300,5 +300,6 @@ impl Edge {
 }
 
 pub(crate) fn head(status: u16, content_type: &str) -> Head {
-    Head { status, headers: vec![("content-type".to_owned(), content_type.to_owned())] }
+    let headers = [("content-type", content_type), ("x-causeway-served-by", "local")];
+    Head { status, headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec() }
 }

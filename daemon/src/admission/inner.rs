@@ -87,17 +87,17 @@ impl Inner {
     /// Whether a request may touch Ollama and its model's runner, and which of both it probes; or how
     /// long it may not.
     pub(super) fn pass(&mut self, now: Instant, model: &str) -> Result<Probes, Duration> {
-        let ollama = match self.breaker.ask(now, false) {
+        // The runner first: callers of a broken model shall not use up Ollama's own probes.
+        let runner = match self.models.get_mut(model).map_or(Pass::Go, |known| known.breaker.ask(now, false)) {
             Pass::Shut(pause) => return Err(pause),
             Pass::Go => false,
             Pass::Probe => true,
         };
-        let runner = self.models.get_mut(model).map_or(Pass::Go, |known| known.breaker.ask(now, false));
-        match runner {
-            Pass::Go => Ok(Probes { ollama, runner: false }),
-            Pass::Probe => Ok(Probes { ollama, runner: true }),
+        match self.breaker.ask(now, false) {
+            Pass::Go => Ok(Probes { ollama: false, runner }),
+            Pass::Probe => Ok(Probes { ollama: true, runner }),
             Pass::Shut(pause) => {
-                self.abandoned(now, model, Probes { ollama, runner: false });
+                self.abandoned(now, model, Probes { ollama: false, runner });
                 Err(pause)
             }
         }
@@ -115,15 +115,18 @@ impl Inner {
 
     /// What the end of a request says of Ollama and of its model's runner.
     pub(super) fn learn(&mut self, now: Instant, model: &str, health: Health) {
-        let runner = self.models.get_mut(model).map(|known| &mut known.breaker);
+        let known = self.models.get_mut(model);
         match health {
             Health::Well => {
                 self.breaker.success();
-                runner.into_iter().for_each(Breaker::success);
+                if let Some(known) = known {
+                    known.breaker.success();
+                    known.fault = None;
+                }
             }
             Health::Broken => {
                 self.breaker.success();
-                runner.into_iter().for_each(|runner| runner.failure(now));
+                known.into_iter().for_each(|known| known.breaker.failure(now));
             }
             Health::Gone => self.gone(now),
         }

@@ -51,6 +51,10 @@ impl Place {
     pub(crate) fn first_token(&self, now: Instant) -> Option<Promise> {
         let mut inner = self.admission.inner();
         let promise = inner.ledger.first_token(now, self.ticket);
+        // Others need not wait for the whole answer to know that Ollama is back.
+        if let Some(model) = inner.entries.get(&self.ticket).map(|entry| entry.model.clone()) {
+            inner.learn(now, &model, Health::Well);
+        }
         self.admission.settle(inner, now);
         promise
     }

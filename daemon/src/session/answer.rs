@@ -61,6 +61,8 @@ struct TextBody {
     reader: Reader,
     /// Read and not yet written.
     events: Vec<Event>,
+    /// Bytes that they came from.
+    held: usize,
     output: Output,
 }
 
@@ -102,6 +104,7 @@ impl Writer {
         if let Body::Text(text) = &mut self.body {
             text.reader = text.fresh.clone();
             text.events.clear();
+            text.held = 0;
         }
     }
 
@@ -119,6 +122,7 @@ impl Writer {
         match &mut self.body {
             Body::Text(text) => {
                 let before = text.events.len();
+                text.held += bytes.len();
                 text.reader.feed(bytes, &mut text.events);
                 self.look(before)
             }
@@ -186,6 +190,7 @@ impl Writer {
     /// Writes all that was read; a single answer only gathers it.
     pub(super) fn write(&mut self, now: u64, out: &mut Vec<u8>) {
         let Body::Text(text) = &mut self.body else { return };
+        text.held = 0;
         for event in text.events.drain(..) {
             match &mut text.output {
                 Output::Stream(encoder) => encoder.event(now, event, out),
@@ -272,16 +277,16 @@ impl TextBody {
                 Writing::Anthropic => Box::new(anthropic::Encoder::new(stamp)),
             }),
         };
-        Self { fresh: reader.clone(), reader, events: Vec::new(), output }
+        Self { fresh: reader.clone(), reader, events: Vec::new(), held: 0, output }
     }
 
     fn is_too_large(&self) -> bool {
-        let held: usize = self.events.len() * size_of::<Event>();
+        // A tree takes a few times its bytes; most of what is held is one line.
         let gathered = match &self.output {
             Output::Stream(_) => 0,
             Output::Single(single) => single.answer.size(),
         };
-        held + gathered > MAX_SINGLE
+        self.held + gathered > MAX_SINGLE
     }
 }
 

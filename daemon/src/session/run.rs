@@ -42,7 +42,7 @@ pub(crate) async fn serve(work: Arc<Work>, open: Box<Open>, plan: Plan, id: Stri
     let opened = now();
     let streams = plan.shape != Shape::Whole;
     let heartbeat = if streams { work.admit.stream_heartbeat } else { work.admit.single_heartbeat };
-    let terms = Terms { deadline: plan.deadline, streams, is_text: !plan.is_vectors(), heartbeat };
+    let terms = Terms { deadline: plan.deadline, streams, heartbeat };
     let mut run = Run {
         session: Session::new(opened, terms),
         upstream: Upstreams::Idle,
@@ -125,7 +125,7 @@ impl<C: Caller> Run<'_, C> {
             };
             // Bytes only move the next timeout away, and an early tick costs less than resetting the
             // timer at every chunk.
-            let resets = !matches!(happened, Happened::Brought(Brought::Chunk(_)));
+            let resets = self.last.is_none() || !matches!(happened, Happened::Brought(Brought::Chunk(_)));
             let mut command = self.decide(happened);
             // A command may be an event itself: a body that was read, a slot that was free.
             while let Some(event) = self.act(command).await {
@@ -190,7 +190,7 @@ impl<C: Caller> Run<'_, C> {
         let heard = match brought {
             Brought::Status(status) => {
                 writer.status(status);
-                self.health = if status >= 500 { Health::Broken } else { Health::Well };
+                self.health = Health::Well;
                 return self.session.handle(now, Event::Status(status));
             }
             Brought::Broken(trouble) => {
@@ -207,7 +207,17 @@ impl<C: Caller> Run<'_, C> {
         self.session.tokens = writer.tokens;
         let told = writer.told;
         let event = match heard {
-            Heard::Fault(code, message) => Event::Fault(code, message),
+            Heard::Fault(code, message) => {
+                // The statuses of Ollama's errors do not tell its own faults from callers'.
+                if code == Code::LocalUnavailable {
+                    self.health = Health::Broken;
+                }
+                // An error line is the last one; of what this daemon itself cuts off more would come.
+                if code != Code::UpstreamIncomplete {
+                    self.upstream = Upstreams::Idle;
+                }
+                Event::Fault(code, message)
+            }
             Heard::Quiet => return Command::Wait,
             Heard::Whole => Event::Whole,
             Heard::More { visible } => Event::Told(visible),
@@ -241,8 +251,11 @@ impl<C: Caller> Run<'_, C> {
                 Ok(())
             }
             Command::Pass => {
-                // Ollama has read the body.
+                // Ollama has read the body, and it is not asked again.
                 self.body.is_sent();
+                if let Some(prepared) = &mut self.prepared {
+                    prepared.parts.clear();
+                }
                 self.sender.pass(self.prepared.as_mut(), self.plan, &mut self.session)
             }
             Command::Heartbeat => self.sender.heartbeat(self.prepared.as_mut(), self.plan, &mut self.session).await,
@@ -386,7 +399,13 @@ impl<C: Caller> Run<'_, C> {
         let stopped = self.asked && !self.upstream.is_at_work();
         self.upstream = Upstreams::Idle;
         match self.place.take() {
-            Some(place) if stopped => place.failed(now(), self.health),
+            Some(place) if stopped => {
+                place.failed(now(), self.health);
+                if self.health != Health::Well {
+                    // What is in memory may have changed with it.
+                    self.work.catalog.look_again();
+                }
+            }
             Some(place) => place.cancelled(now()),
             None => {}
         }

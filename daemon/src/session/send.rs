@@ -51,11 +51,16 @@ impl<C: Caller> Sender<C> {
         let Some(prepared) = prepared else { return Ok(()) };
         let mut out = Vec::new();
         prepared.writer.write(nanos(), &mut out);
-        if out.is_empty() {
-            return Ok(());
+        if !out.is_empty() {
+            session.spoke(now());
+            return self.send_now(prepared, plan, out.into());
         }
-        session.spoke(now());
-        self.send_now(prepared, plan, out.into())
+        // The first token commits the headers, also where the dialect does not show it.
+        if plan.shape != Shape::Whole && self.head == Sent::Nothing {
+            self.head = Sent::Full;
+            self.caller.send_head(prepared.writer.head(plan.model.as_deref(), &prepared.dropped, true));
+        }
+        Ok(())
     }
 
     /// Shows that the request is alive.
@@ -156,7 +161,14 @@ impl<C: Caller> Sender<C> {
         outcome: Outcome,
     ) -> Result<(), SendRefused> {
         if plan.shape != Shape::Whole {
-            if !bytes.is_empty() {
+            if bytes.len() > SINGLE_MESSAGE {
+                // An end may repeat the whole answer. Ollama is done: the caller's pace may hold it up.
+                if self.head == Sent::Nothing {
+                    self.head = Sent::Full;
+                    self.caller.send_head(prepared.writer.head(plan.model.as_deref(), &prepared.dropped, true));
+                }
+                self.caller.send(bytes).await?;
+            } else if !bytes.is_empty() {
                 self.send_now(prepared, plan, bytes)?;
             }
             self.caller.finish(Some(outcome));

@@ -5,7 +5,7 @@ use causeway_policy::{Refusal, RefusalCode};
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
-const STREAM: Terms = Terms { deadline: None, streams: true, is_text: true, heartbeat: Duration::from_secs(10) };
+const STREAM: Terms = Terms { deadline: None, streams: true, heartbeat: Duration::from_secs(10) };
 const SINGLE: Terms = Terms { streams: false, heartbeat: Duration::from_secs(50), ..STREAM };
 
 const ALL: [Reached; 4] = [Reached::Receiving, Reached::Queued, Reached::Asked, Reached::Answering];
@@ -218,9 +218,6 @@ fn silence_of_the_other_side_is_bounded_in_every_phase() {
     assert_eq!(at(Reached::Asked, FIRST_TOKEN), Code::LocalUnavailable);
     assert_eq!(at(Reached::Answering, SECOND + SILENCE), Code::UpstreamIncomplete);
     assert_eq!(at(Reached::Queued, STREAM_MAX), Code::UpstreamIncomplete);
-    // Vectors say nothing until they are whole.
-    let vectors = Terms { is_text: false, ..quiet };
-    assert_eq!(session(now, vectors, Reached::Asked).handle(now + FIRST_TOKEN, Event::Tick), Command::Wait);
 }
 
 #[test]

@@ -102,8 +102,6 @@ pub(crate) struct Terms {
     pub(crate) deadline: Option<Duration>,
     /// The answer streams.
     pub(crate) streams: bool,
-    /// It is a text, whose first byte comes long before its last.
-    pub(crate) is_text: bool,
     /// Silence towards the caller after which it gets a sign of life; zero: never.
     pub(crate) heartbeat: Duration,
 }

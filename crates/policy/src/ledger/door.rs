@@ -16,6 +16,9 @@ use crate::histogram::Spread;
 const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
 /// What is allowed beside Bedrock's own time to move a request there.
 const OVERFLOW_MARGIN: Duration = Duration::from_millis(50);
+/// Bytes of a token for the refusal of a prompt that is too long: English text has about four, other
+/// scripts and code fewer, so that what is refused is surely too long.
+const SURE_BYTES_PER_TOKEN: f64 = 4.0;
 /// The least that a refused caller is told to wait: less would be a busy loop.
 const LEAST_RETRY: Duration = Duration::from_millis(10);
 /// And while too little is known to predict a wait.
@@ -128,7 +131,10 @@ fn entry(now: Instant, ticket: Ticket, ask: &Ask, overflow_p95: f64) -> Entry {
 /// Estimated tokens against the context, where they do not fit and the model has shown its ratio.
 fn exceeds(model: &Model, ask: &Ask) -> Option<(u64, u32)> {
     let has = model.context.filter(|_| !ask.truncate && model.learnt.knows_tokens())?;
-    let prompt = model.learnt.prompt_tokens(ask.prompt_bytes) as u64;
+    // Short prompts are mostly template, so that their ratio puts longer ones too high; Ollama itself
+    // judges what is near the limit.
+    let at_most = ask.prompt_bytes as f64 / SURE_BYTES_PER_TOKEN;
+    let prompt = model.learnt.prompt_tokens(ask.prompt_bytes).min(at_most) as u64;
     let needs = prompt.saturating_add(u64::from(ask.max_tokens.unwrap_or(0)));
     (needs > u64::from(has)).then_some((needs, has))
 }
