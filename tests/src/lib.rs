@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "test helpers fail the test by panicking")]
 
 pub mod conformance;
+pub mod edge;
 pub mod ollama;
 pub mod patience;
 pub mod runner;

@@ -36,6 +36,7 @@ pub struct Ready {
 #[derive(Debug)]
 pub struct Quickstart {
     child: Child,
+    binary: PathBuf,
     /// What its ready file said.
     pub ready: Ready,
     directory: tempfile::TempDir,
@@ -68,7 +69,7 @@ impl Quickstart {
         })
         .await;
         match ready {
-            Ok(ready) => Ok(Self { child, ready, directory }),
+            Ok(ready) => Ok(Self { child, binary: binary.to_owned(), ready, directory }),
             Err(error) => {
                 // Gone or not, it is waited for next.
                 let _ = child.kill();
@@ -83,6 +84,40 @@ impl Quickstart {
     #[must_use]
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+    }
+
+    /// Makes a further key with these flags of `keys create`, and a client that uses it.
+    ///
+    /// # Errors
+    /// What the command printed, or that the relay does not take the key.
+    pub async fn another_key(&self, flags: &[&str]) -> anyhow::Result<Api> {
+        let mut child = Command::new(&self.binary)
+            .args(["__causeway-relay", "keys", "create", "--config"])
+            .arg(self.ready.state_dir.join("relay.toml"))
+            .args(["--name", "another"])
+            .args(flags)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        // Its end would end the command.
+        let stdin = child.stdin.take();
+        let output = child.wait_with_output()?;
+        drop(stdin);
+        let (said, faults) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let key = said.split_whitespace().find(|word| word.starts_with("cw_"));
+        let api = Api::new(&self.ready.url, Some(key.with_context(|| format!("no key in {said}{faults}"))?));
+        poll_until("the relay takes the new key", START_LIMIT, async || {
+            Ok((api.get("/api/version").await?.status == 200).then_some(()))
+        })
+        .await?;
+        Ok(api)
+    }
+
+    /// A client for its status port.
+    #[must_use]
+    pub fn status(&self) -> Api {
+        Api::new(&self.ready.status_url, None)
     }
 
     /// A client for its endpoint.

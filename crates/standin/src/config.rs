@@ -23,6 +23,8 @@ pub struct Config {
     pub record: usize,
     /// Keep a digest of every answer's body for [`crate::Handle::take_digest`].
     pub digest: bool,
+    /// Keep when each answer came, began and ended, for [`crate::Handle::runs`].
+    pub log_runs: bool,
 }
 
 impl Default for Config {
@@ -35,6 +37,7 @@ impl Default for Config {
             check_host: true,
             record: 0,
             digest: false,
+            log_runs: false,
         }
     }
 }
@@ -63,6 +66,9 @@ pub struct Model {
     pub name: String,
     /// Own speed, else the stand-in's.
     pub pace: Option<Pace>,
+    /// How much the lengths of answers differ: the standard deviation of their logarithm. Zero: not at
+    /// all. A prompt's answer is always as long; [`Pace::tokens`] is the median over prompts.
+    pub variety: f64,
     /// Own slots, else the stand-in's.
     pub parallel: Option<usize>,
     /// What every request to this model meets.
@@ -91,6 +97,7 @@ impl Model {
         Self {
             name: if tagged { name.to_owned() } else { format!("{name}:latest") },
             pace: None,
+            variety: 0.0,
             parallel: None,
             fault: None,
             load: Duration::ZERO,
@@ -107,6 +114,13 @@ impl Model {
     #[must_use]
     pub fn paced(mut self, tokens: u32, first_token: Duration, gap: Duration) -> Self {
         self.pace = Some(Pace { tokens, first_token, gap });
+        self
+    }
+
+    /// The same with answers of differing lengths, see [`Model::variety`].
+    #[must_use]
+    pub fn varied(mut self, variety: f64) -> Self {
+        self.variety = variety;
         self
     }
 

@@ -25,5 +25,5 @@ mod slots;
 pub mod text;
 
 pub use config::{Config, Fault, Model, Pace};
-pub use observe::{Cancel, Seen};
+pub use observe::{Cancel, Ran, Seen};
 pub use server::{Handle, Running, Standin};

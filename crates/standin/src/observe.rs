@@ -10,7 +10,9 @@ use std::time::Instant;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-/// Cancels and digests kept: 100,000 of them take under 10 MB, and no run here has more.
+use crate::config::Config;
+
+/// Cancels, digests and runs kept: 100,000 of each take under 10 MB, and no run here has more.
 const KEPT: usize = 100_000;
 
 /// A client that left before its answer was whole.
@@ -39,24 +41,41 @@ pub struct Seen {
     pub body: Bytes,
 }
 
+/// One answer's time here, whole or not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ran {
+    /// [`crate::text::seed`] of its prompt.
+    pub seed: u64,
+    /// When its request was here.
+    pub came: Instant,
+    /// When it had its slot; none for a client that left before.
+    pub began: Option<Instant>,
+    /// When its last byte was handed out, or its client was seen to be gone.
+    pub ended: Instant,
+    /// Tokens produced.
+    pub tokens: u32,
+}
+
 /// Shared by all connections.
 #[derive(Default)]
 pub(crate) struct Observations {
     record: usize,
     digest: bool,
+    log_runs: bool,
     in_flight: AtomicUsize,
     max_in_flight: AtomicUsize,
     served: AtomicUsize,
     cancels: Mutex<VecDeque<Cancel>>,
     requests: Mutex<VecDeque<Seen>>,
     digests: Mutex<HashMap<u64, u64>>,
+    runs: Mutex<VecDeque<Ran>>,
     /// Changes whenever a request begins or ends.
     changed: watch::Sender<()>,
 }
 
 impl Observations {
-    pub(crate) fn new(record: usize, digest: bool) -> Self {
-        Self { record, digest, ..Self::default() }
+    pub(crate) fn new(config: &Config) -> Self {
+        Self { record: config.record, digest: config.digest, log_runs: config.log_runs, ..Self::default() }
     }
 
     pub(crate) fn records(&self) -> bool {
@@ -93,6 +112,20 @@ impl Observations {
             }
         }
         self.changed.send_replace(());
+    }
+
+    pub(crate) fn ran(&self, ran: Ran) {
+        if self.log_runs {
+            let mut runs = lock(&self.runs);
+            if runs.len() >= KEPT {
+                runs.pop_front();
+            }
+            runs.push_back(ran);
+        }
+    }
+
+    pub(crate) fn runs(&self) -> Vec<Ran> {
+        lock(&self.runs).iter().copied().collect()
     }
 
     pub(crate) fn changes(&self) -> watch::Receiver<()> {
@@ -145,6 +178,7 @@ impl Observations {
         lock(&self.cancels).clear();
         lock(&self.requests).clear();
         lock(&self.digests).clear();
+        lock(&self.runs).clear();
         self.max_in_flight.store(self.in_flight(), Ordering::Relaxed);
     }
 }

@@ -18,11 +18,12 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::api::{self, Reply};
 use crate::config::{Config, Fault, Model};
-use crate::observe::{Cancel, Observations, Seen, lock};
+use crate::observe::{Cancel, Observations, Ran, Seen, lock};
 use crate::slots::Slots;
 
 /// A bound stand-in that nobody runs yet.
@@ -48,6 +49,7 @@ pub struct Running {
 pub(crate) struct Shared {
     config: Config,
     models: RwLock<Arc<Vec<Arc<Slots>>>>,
+    held: watch::Sender<bool>,
     fault: Mutex<Option<(Fault, usize)>>,
     pub(crate) observations: Arc<Observations>,
 }
@@ -56,10 +58,13 @@ impl Standin {
     /// Binds the listener of `config`.
     pub async fn bind(config: Config) -> io::Result<Self> {
         let listener = listen(config.listen)?;
-        let models = config.models.iter().map(|model| Arc::new(Slots::new(model.clone(), &config))).collect();
+        let held = watch::Sender::new(false);
+        let slots = |model: &Model| Arc::new(Slots::new(model.clone(), &config, held.subscribe()));
+        let models = config.models.iter().map(slots).collect();
         let shared = Shared {
-            observations: Arc::new(Observations::new(config.record, config.digest)),
+            observations: Arc::new(Observations::new(&config)),
             models: RwLock::new(Arc::new(models)),
+            held,
             fault: Mutex::new(None),
             config,
         };
@@ -108,13 +113,19 @@ impl Handle {
 
     /// Replaces the models on offer; answers already running go on.
     pub fn set_models(&self, models: &[Model]) {
-        let slots = models.iter().map(|model| Arc::new(Slots::new(model.clone(), &self.shared.config))).collect();
+        let Shared { config, held, .. } = &*self.shared;
+        let slots = models.iter().map(|model| Arc::new(Slots::new(model.clone(), config, held.subscribe()))).collect();
         *self.shared.models.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(slots);
     }
 
     /// Lets the next `count` inference requests, whatever their model, meet this fault.
     pub fn fail_next(&self, count: usize, fault: Fault) {
         *lock(&self.shared.fault) = Some((fault, count));
+    }
+
+    /// While held, a model that is not resident is being loaded and does not become so.
+    pub fn hold_loads(&self, held: bool) {
+        self.shared.held.send_replace(held);
     }
 
     /// Clients that left early, oldest first.
@@ -139,6 +150,12 @@ impl Handle {
     #[must_use]
     pub fn take_digest(&self, seed: u64) -> Option<u64> {
         self.shared.observations.take_digest(seed)
+    }
+
+    /// Answers that have ended, in that order; empty unless [`Config::log_runs`] is set.
+    #[must_use]
+    pub fn runs(&self) -> Vec<Ran> {
+        self.shared.observations.runs()
     }
 
     /// Inference requests here now, waiting ones included.
@@ -176,7 +193,7 @@ impl Handle {
         }
     }
 
-    /// Forgets cancels, requests and digests.
+    /// Forgets cancels, requests, digests and runs.
     pub fn clear(&self) {
         self.shared.observations.clear();
     }

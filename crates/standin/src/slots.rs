@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::config::{Config, Fault, Model, Pace};
-use crate::observe::{Cancel, Observations};
+use crate::observe::{Cancel, Observations, Ran};
 
 /// One model of a running stand-in.
 pub(crate) struct Slots {
@@ -20,16 +20,19 @@ pub(crate) struct Slots {
     pub(crate) parallel: usize,
     pub(crate) modified: SystemTime,
     semaphore: Arc<Semaphore>,
+    /// Loads do not end while this is true.
+    held: watch::Receiver<bool>,
     resident: AtomicBool,
 }
 
 impl Slots {
-    pub(crate) fn new(model: Model, config: &Config) -> Self {
+    pub(crate) fn new(model: Model, config: &Config, held: watch::Receiver<bool>) -> Self {
         let parallel = model.parallel.unwrap_or(config.parallel).max(1);
         Self {
             pace: model.pace.unwrap_or(config.pace),
             semaphore: Arc::new(Semaphore::new(parallel)),
             parallel,
+            held,
             modified: SystemTime::now(),
             resident: AtomicBool::new(false),
             model,
@@ -38,10 +41,6 @@ impl Slots {
 
     pub(crate) fn resident(&self) -> bool {
         self.resident.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn preload(&self) {
-        self.resident.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn unload(&self) {
@@ -59,6 +58,8 @@ impl Slots {
             if !self.model.load.is_zero() {
                 tokio::time::sleep(self.model.load).await;
             }
+            // An error is a stand-in that ends.
+            let _ = self.held.clone().wait_for(|held| !held).await;
             self.resident.store(true, Ordering::Relaxed);
         }
         begun.elapsed()
@@ -69,13 +70,16 @@ impl Slots {
         observations.enter();
         let mut run = Run {
             seed,
+            came: Instant::now(),
+            began: None,
             tokens: 0,
-            finished: false,
+            finished: None,
             fault: fault.or_else(|| self.model.fault.clone()),
             observations: Arc::clone(observations),
             permit: None,
         };
         run.permit = Arc::clone(&self.semaphore).acquire_owned().await.ok();
+        run.began = Some(Instant::now());
         run
     }
 }
@@ -86,14 +90,16 @@ pub(crate) struct Run {
     pub(crate) tokens: u32,
     pub(crate) fault: Option<Fault>,
     pub(crate) observations: Arc<Observations>,
-    finished: bool,
+    came: Instant,
+    began: Option<Instant>,
+    finished: Option<Instant>,
     permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Run {
     /// The answer is whole, or was broken off on purpose: no cancel.
     pub(crate) fn finish(&mut self) {
-        self.finished = true;
+        self.finished = Some(Instant::now());
         self.permit = None;
     }
 }
@@ -101,7 +107,9 @@ impl Run {
 impl Drop for Run {
     fn drop(&mut self) {
         self.permit = None;
-        let cancel = Cancel { at: Instant::now(), seed: self.seed, tokens: self.tokens };
-        self.observations.leave((!self.finished).then_some(cancel));
+        let (now, seed, tokens) = (Instant::now(), self.seed, self.tokens);
+        let ended = self.finished.unwrap_or(now);
+        self.observations.ran(Ran { seed, came: self.came, began: self.began, ended, tokens });
+        self.observations.leave(self.finished.is_none().then_some(Cancel { at: now, seed, tokens }));
     }
 }

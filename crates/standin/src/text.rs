@@ -46,6 +46,28 @@ pub fn token(seed: u64, index: u32) -> String {
     format!("{word}{index}")
 }
 
+/// Tokens of the answer to the prompt with this seed, at least one: log-normal over seeds with this
+/// median and, as the logarithm's standard deviation, this variety.
+#[must_use]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "a share of 2^32, and a length that saturates"
+)]
+pub fn length(seed: u64, median: u32, variety: f64) -> u32 {
+    if variety <= 0.0 {
+        return median;
+    }
+    // Box and Muller: a normal deviate of two uniform ones, the first never zero.
+    let mixed = (seed ^ (seed >> 31)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let share = |bits: u64| ((bits & 0xffff_ffff) as f64 + 0.5) / 4_294_967_296.0;
+    let (radius, angle) = (share(mixed), share(mixed >> 32));
+    let deviate = (-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * angle).cos();
+    ((f64::from(median) * (variety * deviate).exp()).round() as u32).max(1)
+}
+
 /// The whole answer of `tokens` tokens.
 #[must_use]
 pub fn answer(seed: u64, tokens: u32) -> String {
@@ -75,6 +97,18 @@ mod tests {
     fn the_same_prompt_gives_the_same_answer_and_another_one_another() {
         assert_eq!(answer(seed("a"), 20), answer(seed("a"), 20));
         assert_ne!(answer(seed("a"), 20), answer(seed("b"), 20));
+    }
+
+    #[test]
+    fn lengths_of_answers_are_spread_about_their_median() {
+        let mut lengths: Vec<u32> = (0..2_000).map(|n| length(seed(&format!("prompt {n}")), 100, 0.5)).collect();
+        lengths.sort_unstable();
+        let at = |share: f64| f64::from(lengths[(share * 2_000.0) as usize]);
+        // One deviation to either side of the median is a factor of e^0.5.
+        assert!((at(0.5) / 100.0 - 1.0).abs() < 0.1, "{}", at(0.5));
+        assert!((at(0.841) / 164.9 - 1.0).abs() < 0.1, "{}", at(0.841));
+        assert!((at(0.159) / 60.7 - 1.0).abs() < 0.1, "{}", at(0.159));
+        assert_eq!(length(7, 100, 0.0), 100);
     }
 
     #[test]

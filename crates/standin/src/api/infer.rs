@@ -32,15 +32,23 @@ pub(super) async fn infer(shared: &Arc<Shared>, path: &str, body: &Bytes) -> Rep
     let came = Instant::now();
     let dialect = dialect(path);
     match prepare(shared, path, dialect, body) {
-        Ok(Ready::Quiet(object)) => text(StatusCode::OK, JSON, object),
+        Ok(Ready::Load(object, slots)) => {
+            slots.load().await;
+            text(StatusCode::OK, JSON, object)
+        }
+        Ok(Ready::Unload(object, slots)) => {
+            slots.unload();
+            text(StatusCode::OK, JSON, object)
+        }
         Ok(Ready::Run(going)) => run(shared, path, came, *going).await,
         Err((status, words)) => error(dialect, status, &words),
     }
 }
 
 enum Ready {
-    /// Answered without running.
-    Quiet(String),
+    /// Answered once the model is resident.
+    Load(String, Arc<Slots>),
+    Unload(String, Arc<Slots>),
     Run(Box<Going>),
 }
 
@@ -71,10 +79,14 @@ fn prepare(shared: &Shared, path: &str, dialect: Dialect, body: &[u8]) -> Result
     let slots = find(shared, ask.model.as_deref(), false)?;
     let limit = ask.limit()?;
     able(&ask, &slots, dialect)?;
-    if let Some(object) = without_prompt(path, &ask, &slots) {
-        return Ok(Ready::Quiet(object));
+    if is_empty(path, &ask) {
+        let unloads = ask.unloads();
+        let name = ask.model.as_deref().unwrap_or_default();
+        let object = quiet(name, path == "/api/chat", if unloads { "unload" } else { "load" });
+        return Ok(if unloads { Ready::Unload(object, slots) } else { Ready::Load(object, slots) });
     }
-    let mut pace = Pace { tokens: limit.unwrap_or(slots.pace.tokens).max(1), ..slots.pace };
+    let usual = invented::length(seed(&ask.prompt_text()), slots.pace.tokens, slots.model.variety);
+    let mut pace = Pace { tokens: limit.unwrap_or(usual).max(1), ..slots.pace };
     let mut script = Vec::new();
     if dialect == Dialect::Ollama {
         if let Some(words) = script::format_fault(&ask.format) {
@@ -124,25 +136,12 @@ fn scripted(ask: &Ask, think: Option<String>, pictures: Vec<Vec<u8>>, tokens: u3
 }
 
 /// Native requests without a prompt load or unload the model.
-fn without_prompt(path: &str, ask: &Ask, slots: &Slots) -> Option<String> {
-    let chat = path == "/api/chat";
-    let empty = if chat {
-        ask.messages.as_ref().is_none_or(Vec::is_empty)
-    } else {
-        path == "/api/generate" && ask.prompt.as_ref().is_none_or(String::is_empty)
-    };
-    if !empty {
-        return None;
+fn is_empty(path: &str, ask: &Ask) -> bool {
+    match path {
+        "/api/chat" => ask.messages.as_ref().is_none_or(Vec::is_empty),
+        "/api/generate" => ask.prompt.as_ref().is_none_or(String::is_empty),
+        _ => false,
     }
-    let reason = if ask.unloads() {
-        slots.unload();
-        "unload"
-    } else {
-        slots.preload();
-        "load"
-    };
-    let name = ask.model.as_deref().unwrap_or_default();
-    Some(quiet(name, chat, reason))
 }
 
 async fn run(shared: &Arc<Shared>, path: &str, came: Instant, going: Going) -> Reply {

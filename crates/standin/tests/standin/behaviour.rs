@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::common::{open, post, send};
+use crate::common::{get, open, post, send};
 use causeway_standin::{Config, Fault, Handle, Model, Running, Standin, text};
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
@@ -115,4 +115,40 @@ async fn requests_are_kept_with_headers_and_body_when_asked_for() {
     assert_eq!((seen[0].method.as_str(), seen[0].target.as_str()), ("POST", "/api/chat?x=1"));
     assert!(seen[0].headers.iter().any(|(name, value)| name == "authorization" && value == "Bearer canary"));
     assert_eq!(seen[0].body, CHAT.as_bytes());
+}
+
+#[tokio::test]
+async fn a_held_load_keeps_its_request_waiting_and_a_released_one_answers_it() {
+    let standin = Standin::spawn(Config::default()).await.unwrap();
+    standin.hold_loads(true);
+    let load = r#"{"model":"standin","prompt":""}"#;
+    let mut stream = open(standin.addr(), "POST", "/api/generate", "", load).await;
+    // The list is answered meanwhile, on a connection that was opened later.
+    assert_eq!(get(standin.addr(), "/api/ps").await.body, r#"{"models":[]}"#);
+    let mut none = [0; 1];
+    let early = tokio::select! {
+        biased;
+        _ = stream.read(&mut none) => true,
+        () = std::future::ready(()) => false,
+    };
+    assert!(!early, "a held load was answered");
+    standin.hold_loads(false);
+    let mut answer = Vec::new();
+    timeout(PATIENCE, stream.read_to_end(&mut answer)).await.unwrap().unwrap();
+    assert!(String::from_utf8(answer).unwrap().contains(r#""done_reason":"load""#));
+    assert_eq!(get(standin.addr(), "/api/ps").await.json()["models"][0]["name"], "standin:latest");
+}
+
+#[tokio::test]
+async fn runs_are_logged_in_the_order_of_their_ends_when_asked_for() {
+    let standin = Standin::spawn(Config { log_runs: true, ..Config::default() }).await.unwrap();
+    for _ in 0..2 {
+        post(standin.addr(), "/api/chat", CHAT).await;
+    }
+    let runs = standin.runs();
+    assert_eq!((runs.len(), runs[0].seed, runs[0].tokens), (2, text::seed("hello"), 16));
+    for run in &runs {
+        assert!(run.came <= run.began.unwrap() && run.began.unwrap() <= run.ended);
+    }
+    assert!(runs[0].ended <= runs[1].came);
 }

@@ -1,0 +1,95 @@
+//! A second daemon beside quickstart's own, with settings of the test's choice.
+//!
+//! It links to quickstart's relay under a name of its own, so that `x-causeway-edge` pins requests to
+//! it. Invariant: its process ends with the value. Absent: building; the caller names the binary.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use causeway_relay::ca::{CERT_FILE, Ca};
+use serde_json::Value;
+
+use crate::patience::poll_until;
+use crate::stack::{Api, Quickstart};
+
+/// Its name in its certificate and in `x-causeway-edge`.
+pub const NAME: &str = "second";
+
+/// Longest start.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// A running daemon.
+#[derive(Debug)]
+pub struct Edge {
+    child: Child,
+    /// Its status port.
+    pub status: Api,
+    directory: tempfile::TempDir,
+}
+
+impl Edge {
+    /// Starts it in front of `ollama`; `settings` are further lines of its configuration, the first
+    /// ones within `[ollama]`.
+    ///
+    /// # Errors
+    /// What it printed, if it ended or was not ready in time.
+    pub async fn start(binary: &Path, stack: &Quickstart, ollama: &str, settings: &str) -> anyhow::Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let ca = stack.ready.state_dir.join("relay").join("ca");
+        let signed = Ca::load(&ca)?.sign_edge(NAME)?;
+        std::fs::write(directory.path().join("key.pem"), &signed.key_pem)?;
+        std::fs::write(directory.path().join("chain.pem"), &signed.chain_pem)?;
+        let key_only = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(directory.path().join("key.pem"), key_only)?;
+        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let config = directory.path().join("causewayd.toml");
+        let (here, anchor) = (directory.path().display(), ca.join(CERT_FILE));
+        std::fs::write(
+            &config,
+            format!(
+                "[relay]\nurl = \"{}\"\nca-file = '{}'\n[identity]\ndirectory = '{here}'\n\
+                 [status]\nlisten = \"127.0.0.1:{port}\"\n[ollama]\nurl = \"{ollama}\"\n{settings}\n",
+                stack.ready.edge_url,
+                anchor.display(),
+            ),
+        )?;
+        let log = std::fs::File::create(directory.path().join("log"))?;
+        let child = Command::new(binary)
+            .args(["__causewayd", "run", "--config"])
+            .arg(&config)
+            // It ends when this closes, so also when the test is killed.
+            .stdin(Stdio::piped())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("cannot start {}", binary.display()))?;
+        let status = Api::new(&format!("http://127.0.0.1:{port}"), None);
+        let mut edge = Self { child, status, directory };
+        edge.until_ready(&stack.api()).await?;
+        Ok(edge)
+    }
+
+    /// Ready is what a caller sees: the relay knows it and its models.
+    async fn until_ready(&mut self, api: &Api) -> anyhow::Result<()> {
+        let ready = poll_until("the second edge is ready", START_LIMIT, async || {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("it ended with {status}");
+            }
+            let pinned = api.request("GET", "/api/tags", None).header("x-causeway-edge", NAME).send().await?;
+            let Ok(tags) = pinned.json::<Value>().await else { return Ok(None) };
+            Ok(tags["models"].as_array().filter(|models| !models.is_empty()).map(|_| ()))
+        });
+        let ready = ready.await;
+        ready.with_context(|| std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default())
+    }
+}
+
+impl Drop for Edge {
+    fn drop(&mut self) {
+        // Gone already: just as well.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
