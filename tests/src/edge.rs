@@ -78,7 +78,7 @@ impl Edge {
                 bail!("it ended with {status}");
             }
             let pinned = api.request("GET", "/api/tags", None).header("x-causeway-edge", NAME).send().await?;
-            let Ok(tags) = pinned.json::<Value>().await else { return Ok(None) };
+            let Ok(tags) = serde_json::from_slice::<Value>(&pinned.bytes().await?) else { return Ok(None) };
             Ok(tags["models"].as_array().filter(|models| !models.is_empty()).map(|_| ()))
         });
         let ready = ready.await;

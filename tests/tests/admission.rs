@@ -16,8 +16,9 @@ use serde_json::{Value, json};
 /// Generous: only a hang takes this long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// An answer that ends only because its caller leaves.
-const ENDLESS: u32 = 1_000_000;
+/// Tokens of an answer that ends only because its caller leaves: over a minute, and within the
+/// stand-in's context.
+const ENDLESS: u32 = 7_000;
 
 /// Signs of life after so short a silence that every waiting request gets one.
 const HEARTBEATS: &str = "[admission]\nstream-heartbeat-ms = 20\nsingle-heartbeat-ms = 20";
@@ -166,7 +167,9 @@ async fn a_hard_deadline_that_cannot_be_met_is_refused_before_ollama_hears_of_it
         (0..4).map(|n| tokio::spawn(way.request("/api/chat", &chat("m", &n.to_string())).send())).collect();
     way.until_waiting(4).await;
     let before = way.seen("/api/chat").len();
-    let late = way.request("/api/chat", &chat("m", "late")).header("x-causeway-first-token-ms", "300");
+    // As batch work it is behind the four, of whom each takes 0.2 s; with its deadline it would else be first.
+    let late = way.request("/api/chat", &chat("m", "late")).header("x-causeway-priority", "batch");
+    let late = late.header("x-causeway-first-token-ms", "300");
     let refused = whole(late.send().await.unwrap()).await;
     assert_eq!(refused.status, 503, "{}", refused.text());
     assert_eq!(header(&refused, "x-causeway-reason"), Some("saturated"));
@@ -235,26 +238,35 @@ async fn rest(mut stream: impl Stream<Item = reqwest::Result<bytes::Bytes>> + Un
     String::from_utf8(all).unwrap()
 }
 
-/// The form of a sign of life, exactly.
-fn assert_sign_of_life(path: &str, first: &str) {
+/// The form of a sign of life, exactly; a slow reader finds several at once.
+fn assert_signs_of_life(path: &str, first: &str) {
     match path {
         "/api/chat" | "/api/generate" => {
-            let mut line: Value = serde_json::from_str(first.strip_suffix('\n').unwrap()).unwrap();
-            let created = line.as_object_mut().unwrap().shift_remove("created_at").unwrap();
-            assert!(created.as_str().unwrap().ends_with('Z'), "{first}");
-            let expected = match path {
-                "/api/chat" => json!({"model": "m", "message": {"role": "assistant", "content": ""}, "done": false}),
-                _ => json!({"model": "m", "response": "", "done": false}),
-            };
-            assert_eq!(line, expected, "{path}");
+            assert!(first.ends_with('\n'), "{first}");
+            for line in first.lines() {
+                let mut line: Value = serde_json::from_str(line).unwrap();
+                let created = line.as_object_mut().unwrap().shift_remove("created_at").unwrap();
+                assert!(created.as_str().unwrap().ends_with('Z'), "{first}");
+                let expected = match path {
+                    "/api/chat" => {
+                        json!({"model": "m", "message": {"role": "assistant", "content": ""}, "done": false})
+                    }
+                    _ => json!({"model": "m", "response": "", "done": false}),
+                };
+                assert_eq!(line, expected, "{path}");
+            }
         }
         "/v1/messages" => {
-            let (start, ping) = first.split_once("\n\n").unwrap();
+            let (start, pings) = first.split_once("\n\n").unwrap();
             assert!(start.starts_with("event: message_start\ndata: {\"type\":\"message_start\","), "{first}");
-            assert_eq!(ping, "event: ping\ndata: {\"type\":\"ping\"}\n\n");
+            assert_repeats(pings, "event: ping\ndata: {\"type\":\"ping\"}\n\n");
         }
-        _ => assert_eq!(first, ": keep-alive\n\n", "{path}"),
+        _ => assert_repeats(first, ": keep-alive\n\n"),
     }
+}
+
+fn assert_repeats(text: &str, unit: &str) {
+    assert!(!text.is_empty() && text.replace(unit, "").is_empty(), "{text:?}");
 }
 
 /// What `x_causeway` says at the end of an answer: in the last object, or in a comment of the stream.
@@ -276,7 +288,7 @@ async fn a_stream_that_waits_gets_signs_of_life_in_its_dialect_and_then_its_answ
     for (path, body) in dialects("m", true) {
         let held = way.hold("m").await;
         let (first, stream) = while_waiting(&way, path, &body).await;
-        assert_sign_of_life(path, &first);
+        assert_signs_of_life(path, &first);
         drop(held);
         let answer = rest(stream).await;
         assert!(!answer.lines().any(|line| line.trim().is_empty()) || path.starts_with("/v1/"), "{path}: {answer}");
@@ -299,12 +311,12 @@ async fn a_single_answer_that_waits_gets_leading_spaces_and_is_then_one_object()
     for (path, body) in dialects("m", false).into_iter().chain([vectors]) {
         let held = way.hold("m").await;
         let (first, stream) = while_waiting(&way, path, &body).await;
-        assert_eq!(first, " ", "{path}");
+        assert_repeats(&first, " ");
         drop(held);
         let answer = rest(stream).await;
         let object: Value = serde_json::from_str(answer.trim_start_matches(' ')).unwrap();
         assert_eq!(object["x_causeway"]["served_by"], "local", "{path}: {answer}");
-        assert!(object.get("error").is_none(), "{path}: {answer}");
+        assert!(object["error"].is_null(), "{path}: {answer}");
     }
 }
 
