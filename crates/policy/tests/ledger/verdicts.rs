@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use causeway_policy::{
-    Ask, Deadline, Event, Forecast, Late, Ledger, Limits, OverflowReason, Refusal, RefusalCode, Verdict,
+    Ask, Deadline, Event, Forecast, Late, Ledger, Limits, Measured, OverflowReason, Refusal, RefusalCode, Verdict,
 };
 
 use crate::world::{ANSWER, PREFILL, World, close, ms, overflow, refusal, saturated, settings, start};
@@ -258,6 +258,23 @@ fn what_does_not_fit_the_context_goes_where_it_fits_or_is_told_both_numbers() {
     assert_eq!(world.submit(&movable).1, overflow(OverflowReason::Context));
     let cut = Ask { truncate: true, ..ask };
     assert_eq!(world.submit(&cut).1, Verdict::Admit);
+}
+
+#[test]
+fn short_chats_make_no_longer_prompt_look_too_long() {
+    let mut world = World::learnt(1);
+    for _ in 0..20 {
+        let ask = Ask { prompt_bytes: 20, ..world.ask() };
+        let (ticket, verdict) = world.submit(&ask);
+        assert_eq!(verdict, Verdict::Admit);
+        world.ledger.first_token(world.now, ticket);
+        // The template and a system text count as tokens and not as bytes.
+        let measured = Measured { prompt_eval_count: Some(300), ..crate::world::honest() };
+        world.ledger.finished(world.now, ticket, measured);
+        world.events();
+    }
+    let ask = Ask { prompt_bytes: 12_000, max_tokens: Some(500), ..world.ask() };
+    assert_eq!(world.submit(&ask).1, Verdict::Admit);
 }
 
 #[test]
