@@ -265,10 +265,7 @@ impl Admission {
         let fault = inner.models.get(model).and_then(|known| known.fault.clone());
         match (refusal.code, fault) {
             (RefusalCode::LocalUnavailable, Some((code, message))) => (code, message),
-            (RefusalCode::LocalUnavailable, None) => {
-                let message = "Ollama does not answer on the edge: start it, or mend ollama.url; try again later";
-                (Code::LocalUnavailable, message.to_owned())
-            }
+            (RefusalCode::LocalUnavailable, None) => (Code::LocalUnavailable, inner.why_unavailable(model).to_owned()),
             (RefusalCode::Saturated, _) => {
                 let message = "every slot of the model is taken and the wait would be too long: try again after \
                                the time in retry-after, or allow more time (x-causeway-first-token-ms)";

@@ -3,6 +3,8 @@
 //! Nothing is registered globally, so that tests run side by side. Absent: where the figures
 //! come from (`observe.rs`, `status.rs`).
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use causeway_dialect::route::Dialect;
@@ -70,6 +72,8 @@ pub(crate) struct Metrics {
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
     registered: Registered,
+    /// Models that have had a gauge.
+    seen: Mutex<BTreeSet<String>>,
 }
 
 struct Registered {
@@ -128,7 +132,7 @@ impl Metrics {
                 certificate_expiry: gauge!("causeway_certificate_expiry_timestamp_seconds"),
             }
         });
-        Ok(Self { recorder, handle, registered })
+        Ok(Self { recorder, handle, registered, seen: Mutex::default() })
     }
 
     /// One request ended.
@@ -191,10 +195,15 @@ impl Metrics {
 
     /// Slots occupied and requests waiting, by model of the catalog.
     pub(crate) fn slots<'a>(&self, models: impl Iterator<Item = (&'a str, u32, u32)>) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        // A model that is gone has no load.
+        let mut all: BTreeMap<String, (u32, u32)> = seen.iter().map(|model| (model.clone(), (0, 0))).collect();
+        all.extend(models.map(|(model, in_use, queued)| (model.to_owned(), (in_use, queued))));
+        seen.extend(all.keys().cloned());
         with_local_recorder(&self.recorder, || {
-            for (model, in_use, queued) in models {
-                gauge!("causeway_slots_in_use", "model" => model.to_owned()).set(f64::from(in_use));
-                gauge!("causeway_queue_depth", "model" => model.to_owned()).set(f64::from(queued));
+            for (model, (in_use, queued)) in all {
+                gauge!("causeway_slots_in_use", "model" => model.clone()).set(f64::from(in_use));
+                gauge!("causeway_queue_depth", "model" => model).set(f64::from(queued));
             }
         });
     }

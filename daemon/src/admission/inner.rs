@@ -103,6 +103,18 @@ impl Inner {
         }
     }
 
+    /// Why a model is not served now, and what to do.
+    pub(super) fn why_unavailable(&self, model: &str) -> &'static str {
+        let known = self.models.get(model);
+        if known.is_some_and(|known| !known.breaker.is_closed()) {
+            return "the model broke off several answers in a row and rests for a moment: try again later, or use another";
+        }
+        if known.is_some_and(|known| self.ledger.is_wedged(known.id)) {
+            return "the model hangs and is being unloaded: try again later";
+        }
+        "Ollama does not answer on the edge: start it, or mend ollama.url; try again later"
+    }
+
     /// A probe ended without saying anything of Ollama.
     pub(super) fn abandoned(&mut self, now: Instant, model: &str, probes: Probes) {
         if probes.ollama {

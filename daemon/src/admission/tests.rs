@@ -129,7 +129,8 @@ async fn a_model_whose_runner_breaks_again_and_again_holds_no_other_back() {
     for _ in 0..3 {
         admitted(&admission, now).failed(now, Health::Broken);
     }
-    assert!(matches!(submit(&admission, now, "fourth"), (Verdict::Refuse(_), None)));
+    let (Verdict::Refuse(refusal), None) = submit(&admission, now, "fourth") else { panic!("passed") };
+    assert!(admission.explain(refusal, "m").1.contains("rests"));
     let other = admission.submit(now, Wanted { id: "other", model: "n", settings: ONE }, ask);
     assert!(matches!(other, (Verdict::Admit, Some(_))));
     assert!(admission.is_closed());

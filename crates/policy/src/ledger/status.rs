@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::model::Residency;
-use super::types::{ModelStatus, ParallelFault};
+use super::types::{ModelId, ModelStatus, ParallelFault};
 use super::{Ledger, Model};
 
 impl Ledger {
@@ -12,6 +12,12 @@ impl Ledger {
     pub fn snapshot(&self, now: Instant) -> Vec<ModelStatus> {
         let now = self.now.map_or(now, |last| last.max(now));
         self.models.iter().enumerate().map(|(index, model)| self.status(now, index, model)).collect()
+    }
+
+    /// The model hangs and waits to be unloaded.
+    #[must_use]
+    pub fn is_wedged(&self, model: ModelId) -> bool {
+        self.index_of(model).and_then(|index| self.models.get(index)).is_some_and(|model| model.watchdog.is_wedged())
     }
 
     fn status(&self, now: Instant, index: usize, model: &Model) -> ModelStatus {
