@@ -9,7 +9,7 @@ use causeway_wire::{Code, Head, Headers};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::core::errors::Refusal;
-use crate::core::limits::{MAX_DEADLINE, MAX_REQUEST_HEADERS, MAX_REQUEST_ID};
+use crate::core::limits::{MAX_DEADLINE, MAX_REQUEST_HEADERS, MAX_REQUEST_ID, MAX_SESSION};
 
 /// Request headers that reach the edge.
 const PASSED_ON: [HeaderName; 4] = [
@@ -30,6 +30,8 @@ pub struct Asked {
     pub first_token: Option<Duration>,
     /// Pinned edge.
     pub edge: Option<String>,
+    /// Requests of one session go to one edge where that costs little.
+    pub session: Option<String>,
     /// The caller's own id of this request.
     pub request_id: Option<String>,
     /// W3C trace context.
@@ -70,6 +72,10 @@ pub fn read(headers: &HeaderMap) -> Result<Asked, Refusal> {
     choice(headers, "x-causeway-strict", ["false", "true"])?;
     let first_token = one(headers, "x-causeway-first-token-ms")?.map(deadline).transpose()?;
     let edge = one(headers, "x-causeway-edge")?.map(str::to_owned);
+    let session = one(headers, "x-causeway-session")?;
+    if session.is_some_and(|name| name.is_empty() || name.len() > MAX_SESSION) {
+        return Err(Refusal::invalid(format!("x-causeway-session is not 1 to {MAX_SESSION} characters long")));
+    }
     let request_id = one(headers, "x-request-id")?;
     if request_id.is_some_and(|id| id.is_empty() || id.len() > MAX_REQUEST_ID) {
         return Err(Refusal::invalid(format!("x-request-id is not 1 to {MAX_REQUEST_ID} characters long")));
@@ -80,6 +86,7 @@ pub fn read(headers: &HeaderMap) -> Result<Asked, Refusal> {
         batch,
         first_token,
         edge,
+        session: session.map(str::to_owned),
         request_id: request_id.map(str::to_owned),
         // One that is not well-formed is ignored, as the W3C recommendation says.
         traceparent: traceparent.filter(|text| is_traceparent(text)).map(str::to_owned),

@@ -87,6 +87,9 @@ pub const SATURATED_LEAST: Duration = Duration::from_secs(1);
 /// …and no later: predictions that far are guesses.
 pub const SATURATED_MOST: Duration = Duration::from_secs(60);
 
+/// The longest name of a caller's session, characters: a UUID several times over.
+pub const MAX_SESSION: usize = 256;
+
 /// The longest wait that an edge may foretell: its queue holds nobody longer.
 pub const FORETOLD_MOST: Duration = Duration::from_secs(3_600);
 

@@ -76,6 +76,35 @@ pub struct Wanted<'a> {
     pub pin: Option<&'a str>,
     /// Edges that were tried.
     pub tried: &'a [String],
+    /// Requests of one session go to one edge, whose prompt cache then knows what was said.
+    pub session: Option<Session>,
+}
+
+/// A caller's session, of one key. The same on every relay and after every restart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Session(u64);
+
+impl Session {
+    /// The session that a key's caller named so.
+    #[must_use]
+    pub fn new(key: &str, name: &str) -> Self {
+        Self(mixed(&[key.as_bytes(), name.as_bytes()]))
+    }
+}
+
+/// A session stays at its edge for this much more waiting than elsewhere: about what reading a long
+/// prompt anew would cost.
+const FAITHFUL: Duration = Duration::from_secs(2);
+
+/// FNV-1a over parts, each ended so that no two lists of them are alike; the last step spreads the
+/// bits (the finalizer of MurmurHash3).
+fn mixed(parts: &[&[u8]]) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for byte in parts.iter().flat_map(|part| part.iter().copied().chain([0xff])) {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    hash ^ (hash >> 33)
 }
 
 /// The edge that takes a request, which is counted there until [`Directory::ended`].
@@ -185,7 +214,14 @@ impl<H: Clone> Directory<H> {
                         (model.wait(unknown), model.in_flight())
                     })
                 };
-                let index = if key(second) < key(first) { second } else { first };
+                let free = if key(second) < key(first) { second } else { first };
+                // The edge of the greatest hash: it changes only for sessions whose edge goes or comes.
+                let home = wanted.session.and_then(|Session(session)| {
+                    let names = many.iter().map(|(name, _)| mixed(&[&session.to_le_bytes(), name.as_bytes()]));
+                    names.enumerate().max_by_key(|(_, hash)| *hash).map(|(index, _)| index)
+                });
+                let wait = |index: usize| key(index).map(|(wait, _)| wait).unwrap_or_default();
+                let index = home.filter(|home| wait(*home) <= wait(free).saturating_add(FAITHFUL)).unwrap_or(free);
                 many.get(index).map(|(name, _)| (*name).clone()).unwrap_or_default()
             }
         };

@@ -30,7 +30,7 @@ fn two_edges() -> Directory<u8> {
 }
 
 fn choose(directory: &mut Directory<u8>, name: &str, random: u64) -> Result<String, Code> {
-    let wanted = Wanted { model: &model(name), scope: &[], pin: None, tried: &[] };
+    let wanted = Wanted { model: &model(name), scope: &[], pin: None, tried: &[], session: None };
     directory.choose(wanted, random).map(|choice| choice.edge).map_err(|refusal| refusal.code)
 }
 
@@ -42,6 +42,27 @@ fn the_edge_with_the_shorter_predicted_wait_takes_the_request() {
         assert_eq!(choose(&mut directory, "m", random), Ok("b".to_owned()));
         directory.ended("b", FIRST, &model("m"));
     }
+}
+
+#[test]
+fn a_session_stays_at_its_edge_unless_that_keeps_it_waiting() {
+    let mut directory = two_edges();
+    let m = model("m");
+    let taken = |directory: &mut Directory<u8>, session: u32, random: u64| {
+        let session = Some(Session::new("key", &session.to_string()));
+        let choice = directory.choose(Wanted { model: &m, scope: &[], pin: None, tried: &[], session }, random);
+        let edge = choice.unwrap().edge;
+        directory.ended(&edge, FIRST, &m);
+        edge
+    };
+    let homes: Vec<String> = (0..64).map(|session| taken(&mut directory, session, 0)).collect();
+    for (session, home) in (0..).zip(&homes) {
+        assert!((0..8).all(|random| taken(&mut directory, session, random) == *home));
+    }
+    let at_a = homes.iter().filter(|home| *home == "a").count();
+    assert!((16..48).contains(&at_a), "{at_a} of 64 sessions at one of two edges");
+    directory.load("a", FIRST, &busy("m", 9, 1_000));
+    assert!((0..64).all(|session| taken(&mut directory, session, 0) == "b"));
 }
 
 #[test]
@@ -97,11 +118,11 @@ fn scope_pin_and_tried_edges_narrow_the_choice() {
     let mut directory = two_edges();
     let m = model("m");
     let scope = ["b".to_owned()];
-    let wanted = Wanted { model: &m, scope: &scope, pin: None, tried: &[] };
+    let wanted = Wanted { model: &m, scope: &scope, pin: None, tried: &[], session: None };
     assert_eq!(directory.choose(wanted, 0).unwrap().edge, "b");
     let outside = Wanted { pin: Some("a"), ..wanted };
     assert_eq!(directory.choose(outside, 0).unwrap_err().code, Code::RouteConflict);
-    let pinned = Wanted { model: &m, scope: &[], pin: Some("a"), tried: &[] };
+    let pinned = Wanted { model: &m, scope: &[], pin: Some("a"), tried: &[], session: None };
     assert_eq!(directory.choose(pinned, 0).unwrap().edge, "a");
     let absent = Wanted { pin: Some("z"), ..pinned };
     assert_eq!(directory.choose(absent, 0).unwrap_err().code, Code::EdgeOffline);
@@ -133,7 +154,7 @@ fn the_wait_that_is_told_is_the_shortest_among_the_edges_that_may_take_it() {
     directory.load("b", FIRST, &busy("m", 3, 2_000));
     let (m, other) = (model("m"), model("other"));
     let (only_a, only_b) = (["a".to_owned()], ["b".to_owned()]);
-    let all = Wanted { model: &m, scope: &[], pin: None, tried: &only_b };
+    let all = Wanted { model: &m, scope: &[], pin: None, tried: &only_b, session: None };
     let seconds = |wanted: Wanted<'_>| directory.wait(wanted).map(|wait| wait.as_secs());
     assert_eq!(seconds(all), Some(6));
     assert_eq!(seconds(Wanted { pin: Some("a"), ..all }), Some(18));

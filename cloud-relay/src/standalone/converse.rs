@@ -16,7 +16,7 @@ use crate::core::exchange::{Command, Event, Exchange};
 use crate::core::headers::Asked;
 use crate::core::intake::Call;
 use crate::core::limits::{BODY_IN_OPEN, DEADLINE_GRACE};
-use crate::core::routing::Wanted;
+use crate::core::routing::{Session, Wanted};
 use crate::standalone::answer::{Early, Reply, ReplyBody, Streaming, event};
 use crate::standalone::log::Record;
 use crate::standalone::registry::Counted;
@@ -135,7 +135,13 @@ fn lost() -> Refusal {
 }
 
 fn wanted<'a>(request: &'a Request<'_>, tried: &'a [String]) -> Wanted<'a> {
-    Wanted { model: &request.call.model, scope: &request.key.edges, pin: request.asked.edge.as_deref(), tried }
+    Wanted {
+        model: &request.call.model,
+        scope: &request.key.edges,
+        pin: request.asked.edge.as_deref(),
+        tried,
+        session: request.asked.session.as_deref().map(|name| Session::new(&request.key.id, name)),
+    }
 }
 
 /// Chooses an edge and opens a stream there; the body rides along if it is short.

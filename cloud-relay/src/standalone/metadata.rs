@@ -60,7 +60,13 @@ pub(crate) async fn about(
 ) -> Result<Reply, Refusal> {
     let mut about = About::new(call.route);
     loop {
-        let wanted = Wanted { model: &call.model, scope: &key.edges, pin: asked.edge.as_deref(), tried: about.tried() };
+        let wanted = Wanted {
+            model: &call.model,
+            scope: &key.edges,
+            pin: asked.edge.as_deref(),
+            tried: about.tried(),
+            session: None,
+        };
         let (link, counted) = match relay.registry.choose(wanted) {
             Ok(choice) => choice,
             Err(refusal) => return Err(about.no_edge(refusal)),
