@@ -3,7 +3,7 @@
 //! Invariant: relay and daemon are processes of their own with their own `main`, as installed.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -24,10 +24,21 @@ const LOOK: Duration = Duration::from_millis(10);
 /// Slots a model has, in the stand-in and as the daemon is told: enough that nothing queues.
 pub(crate) const PARALLEL: usize = 512;
 
+/// Which quickstart is started.
+#[derive(Clone, Copy)]
+pub(crate) enum Program<'a> {
+    /// This very binary.
+    Own,
+    /// One that was built from another commit.
+    Other(&'a Path),
+}
+
 #[derive(Deserialize)]
 struct Ready {
     url: String,
     api_key: String,
+    status_url: String,
+    state_dir: PathBuf,
     relay_pid: u32,
     daemon_pid: u32,
 }
@@ -35,6 +46,9 @@ struct Ready {
 /// A running stack; dropping it ends all of it.
 pub(crate) struct Causeway {
     pub(crate) target: Target,
+    /// The daemon's status port.
+    pub(crate) status: Target,
+    state_dir: PathBuf,
     pub(crate) relay_pid: u32,
     pub(crate) daemon_pid: u32,
     child: Child,
@@ -43,13 +57,30 @@ pub(crate) struct Causeway {
 }
 
 impl Causeway {
-    /// Starts it in front of `ollama` with further flags.
+    /// Starts it in front of `ollama` with further flags and so many slots that nothing queues.
     pub(crate) async fn start(ollama: SocketAddr, flags: &[String]) -> anyhow::Result<Self> {
+        Self::start_as(Program::Own, PARALLEL, ollama, flags).await
+    }
+
+    /// Starts this or another quickstart, its daemon told of so many slots.
+    pub(crate) async fn start_as(
+        program: Program<'_>,
+        parallel: usize,
+        ollama: SocketAddr,
+        flags: &[String],
+    ) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir()?;
         let (ready, log) = (directory.path().join("ready.json"), directory.path().join("log"));
         let file = std::fs::File::create(&log)?;
-        let mut child = Command::new(std::env::current_exe()?)
-            .args([WORD, "--port", "0", "--status-port", "0", "--parallel", &PARALLEL.to_string()])
+        let mut command = match program {
+            Program::Own => Command::new(std::env::current_exe()?),
+            Program::Other(path) => Command::new(path),
+        };
+        if matches!(program, Program::Own) {
+            command.arg(WORD);
+        }
+        let mut child = command
+            .args(["--port", "0", "--status-port", "0", "--parallel", &parallel.to_string()])
             .arg("--ollama")
             .arg(format!("http://{ollama}"))
             .arg("--ready-file")
@@ -74,10 +105,17 @@ impl Causeway {
             }
             tokio::time::sleep(LOOK).await;
         };
-        let addr = ready.url.strip_prefix("http://").context("url")?.parse()?;
-        let target = Target { addr, key: Some(ready.api_key) };
-        let (relay_pid, daemon_pid) = (ready.relay_pid, ready.daemon_pid);
-        Ok(Self { target, relay_pid, daemon_pid, child, log, _directory: directory })
+        let target = Target { addr: address(&ready.url)?, key: Some(ready.api_key) };
+        let status = Target { addr: address(&ready.status_url)?, key: None };
+        let Ready { relay_pid, daemon_pid, state_dir, .. } = ready;
+        Ok(Self { target, status, state_dir, relay_pid, daemon_pid, child, log, _directory: directory })
+    }
+
+    /// The same endpoint with a key of its own.
+    pub(crate) fn another_key(&self) -> anyhow::Result<Target> {
+        let config = self.state_dir.join("relay.toml");
+        let key = causeway_tests::stack::create_key(&std::env::current_exe()?, &config, &[])?;
+        Ok(Target { addr: self.target.addr, key: Some(key) })
     }
 
     /// Process ids of relay and daemon, for their CPU time.
@@ -91,6 +129,12 @@ impl Causeway {
         let lines: Vec<&str> = log.lines().collect();
         lines.get(lines.len().saturating_sub(5)..).unwrap_or_default().join("\n")
     }
+}
+
+/// The address of a plain HTTP URL without a path.
+pub(crate) fn address(url: &str) -> anyhow::Result<SocketAddr> {
+    let authority = url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
+    authority.with_context(|| format!("{url}: expected http://IP:PORT"))?.parse().with_context(|| url.to_owned())
 }
 
 impl Drop for Causeway {

@@ -5,10 +5,9 @@
 //! Absent: TLS, redirects, proxies, trailers; callers here are on loopback.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
-use causeway_standin::text;
+use anyhow::{Context, bail, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -28,17 +27,41 @@ pub(crate) struct Target {
 impl Target {
     /// The bytes of a chat request. The prompt is plain ASCII.
     pub(crate) fn chat(&self, model: &str, prompt: &str, stream: bool) -> Vec<u8> {
+        self.chat_with("", model, prompt, stream)
+    }
+
+    /// The same with further header lines, each with its line end.
+    pub(crate) fn chat_with(&self, headers: &str, model: &str, prompt: &str, stream: bool) -> Vec<u8> {
         let body = format!(
             "{{\"model\":\"{model}\",\"stream\":{stream},\"messages\":[{{\"role\":\"user\",\"content\":\"{prompt}\"}}]}}"
         );
         let key = self.key.as_ref().map(|key| format!("authorization: Bearer {key}\r\n")).unwrap_or_default();
         format!(
-            "POST /api/chat HTTP/1.1\r\nhost: {}\r\n{key}content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            "POST /api/chat HTTP/1.1\r\nhost: {}\r\n{key}{headers}content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
             self.addr,
             body.len()
         )
         .into_bytes()
     }
+
+    /// One JSON object by GET, on a connection of its own.
+    pub(crate) async fn json(&self, path: &str) -> anyhow::Result<serde_json::Value> {
+        let key = self.key.as_ref().map(|key| format!("authorization: Bearer {key}\r\n")).unwrap_or_default();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {}\r\n{key}\r\n", self.addr);
+        let answer = Connection::open(self.addr).await?.whole(request.as_bytes()).await?;
+        ensure!(answer.head.status == 200, "GET {path}: {}", answer.head.status);
+        Ok(serde_json::from_slice(&answer.body)?)
+    }
+}
+
+/// What is read of an answer's head.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Head {
+    pub(crate) status: u16,
+    /// Causeway's own id of the request.
+    pub(crate) request_id: Option<String>,
+    /// `retry-after-ms`.
+    pub(crate) retry_after: Option<Duration>,
 }
 
 /// How the rest of the body is framed.
@@ -60,11 +83,11 @@ pub(crate) struct Connection {
 
 /// An answer read to its end.
 pub(crate) struct Whole {
-    pub(crate) status: u16,
+    pub(crate) head: Head,
+    /// When the head was read.
+    pub(crate) began: Instant,
     /// When each line was complete, in order.
     pub(crate) lines: Vec<Instant>,
-    /// [`text::digest`] of the body.
-    pub(crate) digest: u64,
     pub(crate) body: Vec<u8>,
 }
 
@@ -79,24 +102,29 @@ impl Connection {
         self.stream.write_all(request).await.context("send")
     }
 
-    /// Reads a head and returns its status.
-    pub(crate) async fn head(&mut self) -> anyhow::Result<u16> {
+    /// Reads a head.
+    pub(crate) async fn head(&mut self) -> anyhow::Result<Head> {
         loop {
             let mut headers = [httparse::EMPTY_HEADER; HEADERS];
             let mut head = httparse::Response::new(&mut headers);
             if let httparse::Status::Complete(length) = head.parse(self.unread()).context("head")? {
-                let status = head.code.context("no status")?;
+                let mut read = Head { status: head.code.context("no status")?, ..Head::default() };
                 let mut framing = None;
                 for header in head.headers.iter() {
+                    let text = || std::str::from_utf8(header.value).map(str::trim);
                     if header.name.eq_ignore_ascii_case("content-length") {
-                        framing = Some(Framing::Length(std::str::from_utf8(header.value)?.trim().parse()?));
+                        framing = Some(Framing::Length(text()?.parse()?));
                     } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
                         framing = Some(Framing::Chunk(0));
+                    } else if header.name.eq_ignore_ascii_case("x-causeway-request-id") {
+                        read.request_id = Some(text()?.to_owned());
+                    } else if header.name.eq_ignore_ascii_case("retry-after-ms") {
+                        read.retry_after = Some(Duration::from_millis(text()?.parse()?));
                     }
                 }
                 self.framing = framing.context("neither length nor chunks")?;
                 self.at += length;
-                return Ok(status);
+                return Ok(read);
             }
             self.fill().await?;
         }
@@ -120,15 +148,15 @@ impl Connection {
     /// Sends a request and reads its answer to the end.
     pub(crate) async fn whole(&mut self, request: &[u8]) -> anyhow::Result<Whole> {
         self.send(request).await?;
-        let status = self.head().await?;
-        let (mut body, mut lines, mut digest) = (Vec::with_capacity(4096), Vec::new(), text::OFFSET);
+        let head = self.head().await?;
+        let began = Instant::now();
+        let (mut body, mut lines) = (Vec::with_capacity(4096), Vec::new());
         while let Some(length) = self.piece(&mut body).await? {
             let now = Instant::now();
             let new = body.get(body.len() - length..).unwrap_or_default();
             lines.extend(new.iter().filter(|byte| **byte == b'\n').map(|_| now));
-            digest = text::digest(digest, new);
         }
-        Ok(Whole { status, lines, digest, body })
+        Ok(Whole { head, began, lines, body })
     }
 
     fn unread(&self) -> &[u8] {

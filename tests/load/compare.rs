@@ -174,7 +174,7 @@ async fn measure(
     if parts.contains(&Part::Streams) {
         let mut all = scenario::Streams::default();
         for _ in 0..sizes.waves {
-            let wave = scenario::streams(standin, target, sizes.streams).await?;
+            let wave = scenario::streams(target, sizes.streams).await?;
             all.first.extend(wave.first);
             all.gap.extend(wave.gap);
         }
@@ -183,8 +183,8 @@ async fn measure(
         pools.0.entry(way).or_default().entry("streams_first_p99").or_default().extend(all.first);
     }
     if parts.contains(&Part::Single) {
-        scenario::single(standin, target, sizes.single / 10).await?;
-        let mut found = scenario::single(standin, target, sizes.single).await?;
+        scenario::single(target, sizes.single / 10).await?;
+        let mut found = scenario::single(target, sizes.single).await?;
         table.add(way, "single_first_p50", found.first.percentile(0.5));
         table.add(way, "single_first_p99", found.first.percentile(0.99));
         table.add(way, "single_whole_p50", found.whole.percentile(0.5));
@@ -192,10 +192,10 @@ async fn measure(
         table.add(way, "single_gap_p99", found.gap.percentile(0.99));
     }
     if parts.contains(&Part::Throughput) {
-        scenario::throughput(standin, target, sizes.callers, sizes.each / 10).await?;
+        scenario::throughput(target, sizes.callers, sizes.each / 10).await?;
         let own = [std::process::id()];
         let (ends, between) = (cpu_seconds(&own), cpu_seconds(pids));
-        let rate = scenario::throughput(standin, target, sizes.callers, sizes.each).await?;
+        let rate = scenario::throughput(target, sizes.callers, sizes.each).await?;
         #[expect(clippy::cast_precision_loss, reason = "fewer than 2^52 requests")]
         let requests = (sizes.callers * sizes.each) as f64;
         table.add(way, "requests_per_second", rate);

@@ -11,6 +11,7 @@ use causeway_standin::{Running, text};
 use serde::Serialize;
 use tokio::task::JoinSet;
 
+use crate::answer::Line;
 use crate::causeway::Causeway;
 use crate::client::{Connection, Target, Whole};
 use crate::figures::{Samples, ms};
@@ -58,8 +59,8 @@ pub(crate) async fn memory(standin: &Arc<Running>, count: usize, early: usize, l
     let rss = |causeway: &Causeway| anyhow::Ok((rss_mb(causeway.daemon_pid)?, rss_mb(causeway.relay_pid)?));
     let (daemon_idle, relay_idle) = rss(&causeway)?;
     let running = {
-        let (standin, target) = (Arc::clone(standin), causeway.target.clone());
-        tokio::spawn(async move { streams(&standin, &target, count).await })
+        let target = causeway.target.clone();
+        tokio::spawn(async move { streams(&target, count).await })
     };
     tokio::time::sleep(AMID_STREAMS).await;
     let (daemon_streams, relay_streams) = rss(&causeway)?;
@@ -106,28 +107,21 @@ enum Verdict {
 }
 
 fn judge(prompt: &str, tokens: u32, answer: &Whole) -> Verdict {
-    if answer.status != 200 {
+    if answer.head.status != 200 {
         return Verdict::Refused;
     }
-    let mut said = Vec::new();
-    let mut done = false;
-    for line in answer.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        let Ok(object) = serde_json::from_slice::<serde_json::Value>(line) else { return Verdict::Altered };
-        let Some(token) = object["message"]["content"].as_str() else { return Verdict::Lost };
-        done |= object["done"] == true;
-        if !token.is_empty() {
-            said.push(token.to_owned());
-        }
-    }
+    let Ok(lines) = crate::answer::lines(&answer.body) else { return Verdict::Altered };
+    let done = lines.last().is_some_and(|line| line.done);
+    let said: Vec<&str> = lines.iter().map(Line::said).filter(|said| !said.is_empty()).collect();
     let seed = text::seed(prompt);
     let expected: Vec<String> = (0..tokens).map(|index| text::token(seed, index)).collect();
     if said == expected {
         return if done { Verdict::Exact } else { Verdict::Lost };
     }
-    let distinct: std::collections::HashSet<&String> = said.iter().collect();
+    let distinct: std::collections::HashSet<&&str> = said.iter().collect();
     if distinct.len() < said.len() {
         Verdict::Repeated
-    } else if said.iter().all(|token| expected.contains(token)) {
+    } else if said.iter().all(|token| expected.iter().any(|own| own == token)) {
         Verdict::Lost
     } else {
         Verdict::Altered
@@ -229,7 +223,7 @@ async fn one_long(target: &Target) -> (Verdict, Samples) {
     let verdict = judge(&prompt, 200, &answer);
     if !matches!(verdict, Verdict::Exact | Verdict::Refused) {
         let tail = answer.body.get(answer.body.len().saturating_sub(300)..).unwrap_or_default();
-        progress(&format!("{verdict:?} ({}): … {}", answer.status, String::from_utf8_lossy(tail)));
+        progress(&format!("{verdict:?} ({}): … {}", answer.head.status, String::from_utf8_lossy(tail)));
     }
     (verdict, gaps)
 }

@@ -35,6 +35,13 @@ impl Samples {
         self.0.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
     }
 
+    /// NaN without samples.
+    pub(crate) fn mean(&self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "fewer than 2^52 samples")]
+        let count = self.0.len() as f64;
+        self.0.iter().sum::<f64>() / count
+    }
+
     pub(crate) fn max(&mut self) -> f64 {
         self.percentile(1.0)
     }

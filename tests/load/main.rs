@@ -1,12 +1,17 @@
-//! `causeway-load`: what the way through Causeway costs, against direct and a haproxy pair.
+//! `causeway-load`: what the way through Causeway costs, against direct and a haproxy pair, and what
+//! its admission keeps of what it promises.
 //!
-//! Job: the table of docs/performance.md from one command. Client and stand-in are this process;
+//! Job: the tables of docs/performance.md, each from one command. Client and stand-in are this process;
 //! relay and daemon are this binary re-executed as quickstart does it.
 //! Absent: other machines, real models; those show the model and not the way.
 
+mod admission;
+mod answer;
+mod caller;
 mod causeway;
 mod client;
 mod compare;
+mod crowd;
 mod endurance;
 mod figures;
 mod machine;
@@ -54,6 +59,45 @@ enum Command {
         #[arg(long)]
         json: Option<PathBuf>,
     },
+    /// What the admission promises: occupancy, refusals, predictions, shares
+    Admission {
+        /// Only these scenarios
+        #[arg(long, value_enum, value_delimiter = ',')]
+        only: Vec<admission::Scenario>,
+        /// Short runs: see that it works
+        #[arg(long)]
+        quick: bool,
+        /// A quickstart built from before the admission, to compare an unsaturated first token with
+        #[arg(long, value_name = "PATH")]
+        before: Option<PathBuf>,
+        /// Also write the figures here
+        #[arg(long)]
+        json: Option<PathBuf>,
+    },
+    /// Callers on one slot as a live table: who waits where, what was promised, what came
+    Crowd {
+        /// Callers at once
+        #[arg(long, default_value_t = 8)]
+        callers: usize,
+        /// Answers that each caller wants
+        #[arg(long, default_value_t = 3)]
+        answers: usize,
+        /// A running endpoint (http://IP:PORT) instead of a quickstart of its own
+        #[arg(long, requires_all = ["key", "status_url", "model"])]
+        url: Option<String>,
+        /// Its key
+        #[arg(long, env = "CAUSEWAY_KEY", hide_env_values = true)]
+        key: Option<String>,
+        /// Its daemon's status port (http://IP:PORT)
+        #[arg(long)]
+        status_url: Option<String>,
+        /// A model there
+        #[arg(long)]
+        model: Option<String>,
+        /// Lines even on a terminal
+        #[arg(long)]
+        plain: bool,
+    },
 }
 
 const PARTS: [Part; 7] =
@@ -74,14 +118,41 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error.into()),
     };
-    let Command::Compare { rounds, quick, only, ways, json } = command;
-    let sizes = if quick { Sizes::quick() } else { Sizes::full(rounds) };
-    let parts = if only.is_empty() { PARTS.to_vec() } else { only };
-    let ways = if ways.is_empty() { Way::ALL.to_vec() } else { ways };
-    match runtime.block_on(run(sizes, &parts, &ways, quick, json)) {
+    match runtime.block_on(obey(command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }
+}
+
+async fn obey(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Compare { rounds, quick, only, ways, json } => {
+            let sizes = if quick { Sizes::quick() } else { Sizes::full(rounds) };
+            let parts = if only.is_empty() { PARTS.to_vec() } else { only };
+            let ways = if ways.is_empty() { Way::ALL.to_vec() } else { ways };
+            run(sizes, &parts, &ways, quick, json).await
+        }
+        Command::Admission { only, quick, before, json } => {
+            let report = admission::run(admission::Asked { only, quick, before }).await?;
+            print(&admission::markdown(&report));
+            write(json, &report)
+        }
+        Command::Crowd { callers, answers, url, key, status_url, model, plain } => {
+            let running = match (url, key, status_url, model) {
+                (Some(url), Some(key), Some(status_url), Some(model)) => {
+                    Some(crowd::Running { url, key, status_url, model })
+                }
+                _ => None,
+            };
+            crowd::run(crowd::Asked { callers, answers, running, plain }).await
+        }
+    }
+}
+
+/// The figures as JSON, where a place for them is named.
+fn write(path: Option<PathBuf>, report: &impl serde::Serialize) -> anyhow::Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    std::fs::write(&path, serde_json::to_vec_pretty(report)?).with_context(|| path.display().to_string())
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {
@@ -140,8 +211,6 @@ async fn run(sizes: Sizes, parts: &[Part], ways: &[Way], quick: bool, json: Opti
         report.drain = Some(endurance::drain(&standin, 50).await?);
     }
     print(&markdown(&report));
-    if let Some(path) = json {
-        std::fs::write(&path, serde_json::to_vec_pretty(&report)?).with_context(|| path.display().to_string())?;
-    }
+    write(json, &report)?;
     judge(&report)
 }

@@ -91,22 +91,8 @@ impl Quickstart {
     /// # Errors
     /// What the command printed, or that the relay does not take the key.
     pub async fn another_key(&self, flags: &[&str]) -> anyhow::Result<Api> {
-        let mut child = Command::new(&self.binary)
-            .args(["__causeway-relay", "keys", "create", "--config"])
-            .arg(self.ready.state_dir.join("relay.toml"))
-            .args(["--name", "another"])
-            .args(flags)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        // Its end would end the command.
-        let stdin = child.stdin.take();
-        let output = child.wait_with_output()?;
-        drop(stdin);
-        let (said, faults) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        let key = said.split_whitespace().find(|word| word.starts_with("cw_"));
-        let api = Api::new(&self.ready.url, Some(key.with_context(|| format!("no key in {said}{faults}"))?));
+        let key = create_key(&self.binary, &self.ready.state_dir.join("relay.toml"), flags)?;
+        let api = Api::new(&self.ready.url, Some(&key));
         poll_until("the relay takes the new key", START_LIMIT, async || {
             Ok((api.get("/api/version").await?.status == 200).then_some(()))
         })
@@ -125,6 +111,29 @@ impl Quickstart {
     pub fn api(&self) -> Api {
         Api::new(&self.ready.url, Some(&self.ready.api_key))
     }
+}
+
+/// Makes a key with these flags of `keys create`, by the relay that `binary` is, and returns it.
+///
+/// # Errors
+/// What the command printed instead.
+pub fn create_key(binary: &Path, relay_config: &Path, flags: &[&str]) -> anyhow::Result<String> {
+    let mut child = Command::new(binary)
+        .args(["__causeway-relay", "keys", "create", "--config"])
+        .arg(relay_config)
+        .args(["--name", "another"])
+        .args(flags)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    // Its end would end the command.
+    let stdin = child.stdin.take();
+    let output = child.wait_with_output()?;
+    drop(stdin);
+    let (said, faults) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let key = said.split_whitespace().find(|word| word.starts_with("cw_"));
+    Ok(key.with_context(|| format!("no key in {said}{faults}"))?.to_owned())
 }
 
 impl Drop for Quickstart {
