@@ -169,8 +169,10 @@ impl Admission {
         let place = match (verdict, ticket) {
             (Verdict::Admit | Verdict::Queue(_), Some(ticket)) => {
                 let (mailbox, decisions) = mpsc::channel(MAILBOX);
+                let id = inner.models.get(wanted.model).map(|known| known.id);
+                let learnt = id.is_some_and(|id| inner.ledger.predicts(id));
                 let promised = match verdict {
-                    Verdict::Queue(forecast) => Some(forecast),
+                    Verdict::Queue(forecast) => Some(forecast).filter(|_| learnt),
                     Verdict::Admit | Verdict::Overflow(_) | Verdict::Refuse(_) => None,
                 };
                 let granted = matches!(verdict, Verdict::Admit).then_some(now);

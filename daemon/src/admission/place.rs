@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use causeway_policy::{Measured, Promise, Ticket};
+use causeway_policy::{Forecast, Measured, Promise, Ticket};
 use tokio::sync::mpsc;
 
 use super::{Admission, Decision, Inner, Probes};
@@ -77,6 +77,11 @@ impl Place {
     /// The caller left, or waits no longer: Ollama may still be at work.
     pub(crate) fn cancelled(mut self, now: Instant) {
         self.end(now, None, |inner, ticket| inner.ledger.cancelled(now, ticket));
+    }
+
+    /// What was promised when it had to wait; nothing as long as too few answers are known.
+    pub(crate) fn promised(&self) -> Option<Forecast> {
+        self.admission.inner().entries.get(&self.ticket)?.promised
     }
 
     /// From the submission to the slot; `None` while it waits.

@@ -348,8 +348,9 @@ impl<C: Caller> Run<'_, C> {
         self.place = place;
         match verdict {
             Verdict::Admit => Event::Decided(Decision::Granted, None),
-            Verdict::Queue(forecast) => {
-                self.queueing.promised.get_or_insert(forecast);
+            Verdict::Queue(_) => {
+                let promised = self.place.as_ref().and_then(Place::promised);
+                self.queueing.promised = self.queueing.promised.or(promised);
                 Event::Queued
             }
             Verdict::Overflow(reason) => Event::Decided(Decision::Overflow(reason), None),

@@ -14,6 +14,12 @@ impl Ledger {
         self.models.iter().enumerate().map(|(index, model)| self.status(now, index, model)).collect()
     }
 
+    /// Enough answers of the model are known for its forecasts to mean something.
+    #[must_use]
+    pub fn predicts(&self, model: ModelId) -> bool {
+        self.index_of(model).and_then(|index| self.models.get(index)).is_some_and(|model| model.learnt.enough())
+    }
+
     /// The model hangs and waits to be unloaded.
     #[must_use]
     pub fn is_wedged(&self, model: ModelId) -> bool {
