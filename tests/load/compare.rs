@@ -192,15 +192,14 @@ async fn measure(
         table.add(way, "single_gap_p99", found.gap.percentile(0.99));
     }
     if parts.contains(&Part::Throughput) {
-        scenario::throughput(target, sizes.callers, sizes.each / 10).await?;
-        let own = [std::process::id()];
-        let (ends, between) = (cpu_seconds(&own), cpu_seconds(pids));
-        let rate = scenario::throughput(target, sizes.callers, sizes.each).await?;
-        #[expect(clippy::cast_precision_loss, reason = "fewer than 2^52 requests")]
-        let requests = (sizes.callers * sizes.each) as f64;
-        table.add(way, "requests_per_second", rate);
-        table.add(way, "ends_cpu_us", (cpu_seconds(&own) - ends) * 1e6 / requests);
-        table.add(way, "between_cpu_us", (cpu_seconds(pids) - between) * 1e6 / requests);
+        let together = ["requests_per_second", "ends_cpu_us", "between_cpu_us"];
+        let apart = ["requests_per_second_apart", "ends_cpu_us_apart", "between_cpu_us_apart"];
+        for (model, names) in [(scenario::TOGETHER, together), (scenario::FAST, apart)] {
+            let found = throughput(sizes, target, pids, model).await?;
+            for (name, figure) in names.into_iter().zip(found) {
+                table.add(way, name, figure);
+            }
+        }
     }
     if parts.contains(&Part::Cancel) {
         scenario::cancel(standin, target, sizes.cancels / 10).await?;
@@ -209,4 +208,16 @@ async fn measure(
         pools.0.entry(way).or_default().entry("cancel_p99").or_default().extend(found);
     }
     Ok(())
+}
+
+/// Requests a second, and the CPU time a request takes of the two ends and of what lies between, µs.
+async fn throughput(sizes: Sizes, target: &Target, pids: &[u32], model: &'static str) -> anyhow::Result<[f64; 3]> {
+    scenario::throughput(target, model, sizes.callers, sizes.each / 10).await?;
+    let own = [std::process::id()];
+    let (ends, between) = (cpu_seconds(&own), cpu_seconds(pids));
+    let rate = scenario::throughput(target, model, sizes.callers, sizes.each).await?;
+    #[expect(clippy::cast_precision_loss, reason = "fewer than 2^52 requests")]
+    let requests = (sizes.callers * sizes.each) as f64;
+    let spent = |pids: &[u32], before: f64| (cpu_seconds(pids) - before) * 1e6 / requests;
+    Ok([rate, spent(&own, ends), spent(pids, between)])
 }

@@ -18,6 +18,8 @@ use crate::figures::{Samples, ms};
 
 /// 16 tokens as fast as they can be written, one write each.
 pub(crate) const FAST: &str = "fast:latest";
+/// The same 16 tokens in one write.
+pub(crate) const TOGETHER: &str = "together:latest";
 /// 100 tokens, 20 a second.
 pub(crate) const STEADY: &str = "steady:latest";
 /// 200 tokens, 20 a second: an answer of 10 s.
@@ -25,7 +27,7 @@ pub(crate) const LONG: &str = "long:latest";
 /// Thousands of tokens, one each millisecond, to be cancelled.
 pub(crate) const ENDLESS: &str = "endless:latest";
 
-/// Tokens of an answer of [`FAST`] and of [`STEADY`].
+/// Tokens of an answer of [`FAST`] and [`TOGETHER`], and of [`STEADY`].
 const FAST_TOKENS: u32 = 16;
 const STEADY_TOKENS: u32 = 100;
 
@@ -43,6 +45,7 @@ pub(crate) async fn stand_in() -> anyhow::Result<Arc<Running>> {
     let gap = Duration::from_millis(50);
     let models = vec![
         Model::named(FAST).paced(FAST_TOKENS, Duration::ZERO, Duration::ZERO),
+        Model::named(TOGETHER).at_once(FAST_TOKENS),
         Model::named(STEADY).paced(STEADY_TOKENS, gap, gap),
         Model::named(LONG).paced(200, gap, gap),
         Model::named(ENDLESS).paced(5_000, Duration::ZERO, Duration::from_millis(1)),
@@ -91,7 +94,12 @@ fn record(begun: Instant, answer: &Whole, first: &mut Samples, gap: &mut Samples
 }
 
 /// Answers a second of `callers` callers with one connection each, not streamed.
-pub(crate) async fn throughput(target: &Target, callers: usize, each: usize) -> anyhow::Result<f64> {
+pub(crate) async fn throughput(
+    target: &Target,
+    model: &'static str,
+    callers: usize,
+    each: usize,
+) -> anyhow::Result<f64> {
     let mut tasks = JoinSet::new();
     let begun = Instant::now();
     for _ in 0..callers {
@@ -100,7 +108,7 @@ pub(crate) async fn throughput(target: &Target, callers: usize, each: usize) -> 
             let mut connection = Connection::open(target.addr).await?;
             for _ in 0..each {
                 let prompt = prompt();
-                let answer = connection.whole(&target.chat(FAST, &prompt, false)).await?;
+                let answer = connection.whole(&target.chat(model, &prompt, false)).await?;
                 check(&prompt, FAST_TOKENS, &answer)?;
             }
             anyhow::Ok(())

@@ -62,6 +62,18 @@ struct Entries {
     /// Refusals that were not entered, and when each key's may all be entered again.
     left_out: u64,
     refusals: HashMap<String, Instant>,
+    /// The store refused the last batch.
+    refused: bool,
+}
+
+/// What became of a batch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Batch {
+    /// There was none.
+    Nothing,
+    Written,
+    /// The store refused it; it is kept.
+    Refused,
 }
 
 impl Books {
@@ -124,47 +136,59 @@ impl Books {
         found.await.unwrap_or(Ok(None))
     }
 
-    /// Writes what has gathered, for ever.
+    /// Writes what has gathered, for ever; what ends meanwhile gathers for the next batch.
     pub(crate) async fn run(self: Arc<Self>) {
         loop {
             self.filled.notified().await;
             tokio::time::sleep(GATHER).await;
-            self.write().await;
+            if self.write_batch().await == Batch::Refused {
+                tokio::time::sleep(AGAIN).await;
+                self.filled.notify_one();
+            }
         }
     }
 
-    /// Writes what has gathered, until it is written.
+    /// Writes all there is, until it is written.
     pub(crate) async fn write(&self) {
-        let _alone = self.writing.lock().await;
-        let mut told = false;
         loop {
-            let (batch, left_out) = {
-                let mut entries = self.lock();
-                (std::mem::take(&mut entries.pending), std::mem::take(&mut entries.left_out))
-            };
-            if batch.is_empty() && left_out == 0 {
-                return;
+            match self.write_batch().await {
+                Batch::Nothing => return,
+                Batch::Written => {}
+                Batch::Refused => tokio::time::sleep(AGAIN).await,
             }
-            let (store, rows) = (Arc::clone(&self.store), batch.clone());
-            let outcome = spawn_blocking(move || {
-                let mut store = locked(&store);
-                store.enter(rows.iter().map(Arc::as_ref), day)?;
-                if left_out > 0 { store.note_left_out(unix_now(), left_out) } else { Ok(()) }
-            });
-            let outcome = outcome.await;
-            let Ok(outcome) = outcome else { return };
-            let lost = std::mem::take(&mut self.lock().lost);
-            if lost > 0 {
-                tracing::error!(lost, "requests were left out of the books: the store took too long");
-            }
-            let Err(error) = outcome else { continue };
-            if !told {
-                tracing::error!(%error, "the books cannot be written; they are kept and tried again");
-            }
-            told = true;
-            self.put_back(batch);
-            tokio::time::sleep(AGAIN).await;
         }
+    }
+
+    async fn write_batch(&self) -> Batch {
+        let _alone = self.writing.lock().await;
+        let (batch, left_out) = {
+            let mut entries = self.lock();
+            (std::mem::take(&mut entries.pending), std::mem::take(&mut entries.left_out))
+        };
+        if batch.is_empty() && left_out == 0 {
+            return Batch::Nothing;
+        }
+        let (store, rows) = (Arc::clone(&self.store), batch.clone());
+        let outcome = spawn_blocking(move || {
+            let mut store = locked(&store);
+            store.enter(rows.iter().map(Arc::as_ref), day)?;
+            if left_out > 0 { store.note_left_out(unix_now(), left_out) } else { Ok(()) }
+        });
+        // It ends early only with the process.
+        let Ok(outcome) = outcome.await else { return Batch::Nothing };
+        let (lost, refused_before) = {
+            let mut entries = self.lock();
+            (std::mem::take(&mut entries.lost), std::mem::replace(&mut entries.refused, outcome.is_err()))
+        };
+        if lost > 0 {
+            tracing::error!(lost, "requests were left out of the books: the store took too long");
+        }
+        let Err(error) = outcome else { return Batch::Written };
+        if !refused_before {
+            tracing::error!(%error, "the books cannot be written; they are kept and tried again");
+        }
+        self.put_back(batch);
+        Batch::Refused
     }
 
     fn put_back(&self, mut batch: Vec<Arc<Account>>) {
@@ -277,6 +301,22 @@ mod tests {
         books.write().await;
         let trail = locked(&books.store).audit(0).unwrap();
         assert_eq!(trail.entries.last().unwrap().what, "1800 refusals beyond what is entered of one key");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_ends_while_a_batch_is_written_gathers_for_the_next() {
+        let (_directory, books) = books();
+        let running = tokio::spawn(Arc::clone(&books).run());
+        books.enter(account(0, "k"));
+        tokio::time::sleep(GATHER).await;
+        until(|| books.lock().pending.is_empty()).await;
+        // The first batch is being written.
+        books.enter(account(1, "k"));
+        tokio::time::sleep(GATHER / 2).await;
+        assert_eq!(books.lock().pending.len(), 1);
+        tokio::time::sleep(GATHER).await;
+        assert!(books.lock().pending.is_empty());
+        running.abort();
     }
 
     #[tokio::test(start_paused = true)]

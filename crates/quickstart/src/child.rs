@@ -99,7 +99,8 @@ fn remove(state: &Path) {
 /// `PORT PARALLEL`: a stand-in at about the speed of a small model on a small GPU.
 fn stand_in(args: &[OsString]) -> ExitCode {
     let number = |at: usize| args.get(at).and_then(|arg| arg.to_str()).and_then(|arg| arg.parse::<u16>().ok());
-    let pace = Pace { tokens: 24, first_token: Duration::from_millis(60), gap: Duration::from_millis(20) };
+    let pace =
+        Pace { tokens: 24, first_token: Duration::from_millis(60), gap: Duration::from_millis(20), ..Pace::default() };
     let config = Config {
         listen: (std::net::Ipv4Addr::LOCALHOST, number(1).unwrap_or(0)).into(),
         models: vec![Model::named("standin:latest"), Model::named("standin:other")],

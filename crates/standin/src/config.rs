@@ -49,13 +49,23 @@ pub struct Pace {
     pub tokens: u32,
     /// From having a slot to the first token.
     pub first_token: Duration,
-    /// From token to token, on a fixed schedule. Zero: as fast as possible, still one write each.
+    /// From token to token, on a fixed schedule. Zero: as fast as possible.
     pub gap: Duration,
+    /// An answer without gaps leaves in one write; otherwise each token is written by itself, as
+    /// Ollama does.
+    pub together: bool,
+}
+
+impl Pace {
+    /// The whole answer is one write.
+    pub(crate) fn leaves_together(self) -> bool {
+        self.together && self.gap.is_zero()
+    }
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { tokens: 16, first_token: Duration::ZERO, gap: Duration::ZERO }
+        Self { tokens: 16, first_token: Duration::ZERO, gap: Duration::ZERO, together: false }
     }
 }
 
@@ -113,7 +123,14 @@ impl Model {
     /// The same with its own speed.
     #[must_use]
     pub fn paced(mut self, tokens: u32, first_token: Duration, gap: Duration) -> Self {
-        self.pace = Some(Pace { tokens, first_token, gap });
+        self.pace = Some(Pace { tokens, first_token, gap, together: false });
+        self
+    }
+
+    /// The same with answers that are there at once and leave in one write, see [`Pace::together`].
+    #[must_use]
+    pub fn at_once(mut self, tokens: u32) -> Self {
+        self.pace = Some(Pace { tokens, together: true, ..Pace::default() });
         self
     }
 

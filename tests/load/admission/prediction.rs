@@ -97,7 +97,7 @@ fn rows(name: &str, asked: &[Asked], records: &BTreeMap<u64, Record>, must: Boun
             covered.mean(),
             1,
             p90(Bound::Within(80.0, 97.0)),
-            Bound::None,
+            p90(Bound::Within(85.0, 95.0)),
         ),
     ]
 }

@@ -1,5 +1,6 @@
 //! One line of Ollama's answer.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
@@ -73,12 +74,16 @@ impl<'de> Visitor<'de> for LineVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Line, A::Error> {
         let mut line = Line::default();
-        while let Some(key) = map.next_key::<String>()? {
+        while let Some(Key(key)) = map.next_key()? {
             line.take(&key, &mut map)?;
         }
         Ok(line)
     }
 }
+
+/// A member's name, copied only where it has an escape: a line has some ten, and each token is one.
+#[derive(Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl Line {
     fn take<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {

@@ -1,8 +1,8 @@
 //! One answer: the wait for its slot and first token, then one write a token.
 //!
 //! Invariants: headers go out with the first token, never before, as with Ollama; tokens come on a
-//! fixed schedule from the first one, so delays do not add up; every token is flushed by itself.
-//! Absent: what the bytes look like; each dialect's file in this folder knows that.
+//! fixed schedule from the first one, so delays do not add up; every token is flushed by itself,
+//! unless its pace says otherwise. Absent: what the bytes look like; each dialect's file in this folder knows that.
 
 mod anthropic;
 mod json;
@@ -211,24 +211,17 @@ impl http_body::Body for Answer {
                 self.wait = Wait::Nothing;
             }
         }
-        let sent = self.plan.run.tokens;
         let mut out = BytesMut::with_capacity(256);
-        match self.fault_at(sent, &mut out, context) {
-            Turn::Go => {}
-            Turn::Stop(poll) => return poll,
-        }
-        if sent < self.plan.pace.tokens {
-            let Self { plan, encode, .. } = &mut *self;
-            match usize::try_from(sent).ok().and_then(|at| plan.script.get(at)) {
-                Some(piece) => encode.piece(&mut out, sent, piece),
-                None => encode.token(&mut out, sent, &text::token(plan.run.seed, sent)),
+        while self.step != Step::Ended {
+            let sent = self.plan.run.tokens;
+            match self.fault_at(sent, &mut out, context) {
+                Turn::Go => self.say(&mut out),
+                Turn::Stop(poll) => return poll,
             }
-            self.plan.run.tokens = sent + 1;
-            self.schedule(sent + 1);
-        } else {
-            let stats = self.plan.stats(self.first);
-            self.encode.finish(&mut out, &stats);
-            self.end();
+            // What a fault leaves unsaid must not take the tokens before it along.
+            if !self.plan.pace.leaves_together() || self.plan.run.fault.is_some() {
+                break;
+            }
         }
         if let Some(digest) = self.digest {
             let digest = text::digest(digest, &out);
@@ -247,6 +240,24 @@ enum Turn {
 }
 
 impl Answer {
+    /// Appends the next token, or the end.
+    fn say(&mut self, out: &mut BytesMut) {
+        let sent = self.plan.run.tokens;
+        if sent < self.plan.pace.tokens {
+            let (plan, encode) = (&self.plan, &mut self.encode);
+            match usize::try_from(sent).ok().and_then(|at| plan.script.get(at)) {
+                Some(piece) => encode.piece(out, sent, piece),
+                None => encode.token(out, sent, &text::token(plan.run.seed, sent)),
+            }
+            self.plan.run.tokens = sent + 1;
+            self.schedule(sent + 1);
+        } else {
+            let stats = self.plan.stats(self.first);
+            self.encode.finish(out, &stats);
+            self.end();
+        }
+    }
+
     /// When the next frame is due. The end follows the last token at once; between tokens even a
     /// gap of zero gives hyper one turn, so that it writes what it has.
     fn schedule(&mut self, next: u32) {
