@@ -19,7 +19,7 @@ use crate::write::json;
 
 pub use bounds::Bounds;
 pub(crate) use bounds::{bound_keep_alive, bound_options};
-pub use fault::{MAX_MESSAGE, cannot_think, fault};
+pub use fault::{MAX_MESSAGE, fault};
 pub use keep_alive::KeepAlive;
 pub use reader::{MAX_LINE, Reader};
 

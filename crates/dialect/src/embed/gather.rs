@@ -23,8 +23,9 @@ pub struct Gather {
     route: Route,
     model: String,
     encoding: Encoding,
-    /// Texts of each part; its answer once it has come.
-    parts: Vec<(usize, Option<Vec<Box<RawValue>>>)>,
+    /// Texts of each part; once it has answered, its vectors as JSON in the caller's encoding: to write
+    /// them all at the end would take a second of a thread that others need.
+    parts: Vec<(usize, Option<Vec<String>>)>,
     size: usize,
     figures: Figures,
 }
@@ -79,14 +80,15 @@ impl Gather {
         if came.len() != *texts {
             return Err(bad(&format!("{} vectors for {texts} texts", came.len())));
         }
-        if !came.iter().all(|vector| is_vector(vector)) {
+        let written: Option<Vec<String>> = came.iter().map(|vector| written(vector, self.encoding)).collect();
+        let Some(written) = written else {
             return Err(bad("a vector holds something else than numbers"));
-        }
+        };
         self.size += came.iter().map(|vector| vector.get().len()).sum::<usize>();
         if self.size > MAX_VECTORS {
             return Err(bad("they are too large; send fewer texts at once"));
         }
-        *vectors = Some(came.into_iter().map(ToOwned::to_owned).collect());
+        *vectors = Some(written);
         let add = |sum: &mut u64, figure: &Value| {
             let figure = figure.as_i64().and_then(|figure| u64::try_from(figure).ok());
             *sum = sum.saturating_add(figure.unwrap_or_default());
@@ -119,7 +121,7 @@ impl Gather {
             Route::Embed => self.embed(vectors, &mut out),
             Route::Embeddings => {
                 out.extend_from_slice(br#"{"embedding":"#);
-                out.extend_from_slice(vectors.map(|vector| vector.get()).next().unwrap_or("[]").as_bytes());
+                out.extend_from_slice(vectors.map(String::as_str).next().unwrap_or("[]").as_bytes());
             }
             Route::OpenAi => self.open_ai(vectors, &mut out),
         }
@@ -128,7 +130,7 @@ impl Gather {
         out
     }
 
-    fn embed<'a>(&'a self, vectors: impl Iterator<Item = &'a Box<RawValue>>, out: &mut Vec<u8>) {
+    fn embed<'a>(&'a self, vectors: impl Iterator<Item = &'a String>, out: &mut Vec<u8>) {
         out.extend_from_slice(br#"{"model":"#);
         json(&self.model, out);
         out.extend_from_slice(br#","embeddings":["#);
@@ -136,7 +138,7 @@ impl Gather {
             if number > 0 {
                 out.push(b',');
             }
-            out.extend_from_slice(vector.get().as_bytes());
+            out.extend_from_slice(vector.as_bytes());
         }
         out.push(b']');
         let figures = &self.figures;
@@ -152,7 +154,7 @@ impl Gather {
         }
     }
 
-    fn open_ai<'a>(&'a self, vectors: impl Iterator<Item = &'a Box<RawValue>>, out: &mut Vec<u8>) {
+    fn open_ai<'a>(&'a self, vectors: impl Iterator<Item = &'a String>, out: &mut Vec<u8>) {
         out.extend_from_slice(br#"{"object":"list","data":["#);
         for (number, vector) in vectors.enumerate() {
             if number > 0 {
@@ -161,10 +163,7 @@ impl Gather {
             out.extend_from_slice(br#"{"object":"embedding","index":"#);
             json(&number, out);
             out.extend_from_slice(br#","embedding":"#);
-            match self.encoding {
-                Encoding::Float => out.extend_from_slice(vector.get().as_bytes()),
-                Encoding::Base64 => json(&base64_of(vector), out),
-            }
+            out.extend_from_slice(vector.as_bytes());
             out.push(b'}');
         }
         out.extend_from_slice(br#"],"model":"#);
@@ -174,17 +173,18 @@ impl Gather {
     }
 }
 
-/// A flat list of numbers that fit 32 bits, not empty.
-fn is_vector(raw: &RawValue) -> bool {
-    numbers(raw).is_some_and(|numbers| !numbers.is_empty() && numbers.iter().all(|number| number.is_finite()))
-}
-
-fn numbers(raw: &RawValue) -> Option<Vec<f32>> {
-    serde_json::from_str(raw.get()).ok()
-}
-
-/// Empty for what is no vector, which [`Gather::take`] has ruled out.
-fn base64_of(raw: &RawValue) -> String {
-    let bytes: Vec<u8> = numbers(raw).unwrap_or_default().into_iter().flat_map(f32::to_le_bytes).collect();
-    STANDARD.encode(bytes)
+/// A vector's JSON in this encoding; none unless it is a flat list of numbers that fit 32 bits, not
+/// empty.
+fn written(raw: &RawValue, encoding: Encoding) -> Option<String> {
+    let numbers: Vec<f32> = serde_json::from_str(raw.get()).ok()?;
+    if numbers.is_empty() || !numbers.iter().all(|number| number.is_finite()) {
+        return None;
+    }
+    Some(match encoding {
+        Encoding::Float => raw.get().to_owned(),
+        Encoding::Base64 => {
+            let bytes: Vec<u8> = numbers.into_iter().flat_map(f32::to_le_bytes).collect();
+            format!("\"{}\"", STANDARD.encode(bytes))
+        }
+    })
 }

@@ -24,7 +24,7 @@ pub struct Bounds {
     /// Callers may bring prompts without a template, or their own (`raw`, `template`).
     pub templates: bool,
     /// The model can think, as far as is known; where it is known that it cannot, a request that does
-    /// not insist is sent without its wish. [`super::cannot_think`] tells it of Ollama's refusal.
+    /// not insist is sent without its wish.
     pub thinks: bool,
 }
 

@@ -38,13 +38,6 @@ pub fn fault(status: u16, body: &[u8]) -> (Code, String) {
     (code, message)
 }
 
-/// Ollama refused only since the model cannot think. A request with `relax_think` is to be sent again,
-/// under bounds that say so (`relax_thinking` in Ollama's own `/v1/messages`).
-#[must_use]
-pub fn cannot_think(status: u16, body: &[u8]) -> bool {
-    status == 400 && said(body).ends_with("does not support thinking")
-}
-
 /// Code and message of an error line within an answer: `{"error":"…"}` at status 200.
 pub(super) fn in_stream(error: &Value) -> (Code, String) {
     let said = message_of(error);

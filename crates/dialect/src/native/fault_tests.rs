@@ -56,18 +56,6 @@ fn each_error_of_ollama_has_the_code_that_callers_act_on() {
 }
 
 #[test]
-fn a_refusal_for_thought_alone_is_told_from_all_others() {
-    assert!(cannot_think(400, br#"{"error":"\"smol\" does not support thinking"}"#));
-    for (status, body) in [
-        (400, r#"{"error":"\"smol\" does not support chat"}"#),
-        (500, r#"{"error":"does not support thinking"}"#),
-        (400, ""),
-    ] {
-        assert!(!cannot_think(status, body.as_bytes()), "{status} {body}");
-    }
-}
-
-#[test]
 fn ollamas_own_words_are_passed_on() {
     let (_, message) = fault(404, br#"{"error":" model 'nope' not found "}"#);
     assert_eq!(message, "model 'nope' not found");
