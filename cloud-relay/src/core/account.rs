@@ -36,7 +36,7 @@ pub struct Account {
     pub backend: Option<Backend>,
     /// What the edge said of it.
     pub outcome: Outcome,
-    /// From its head to the answer's first byte.
+    /// From its head to the first byte that went out, which may be a sign of life.
     pub first: Option<Duration>,
     /// From its head to its end.
     pub total: Duration,
@@ -61,6 +61,13 @@ impl Account {
         }
     }
 
+    /// From its head to the answer's first byte. Only the edge tells that from a sign of life, by a
+    /// clock that begins a little later: the later of both is nearer to the truth.
+    #[must_use]
+    pub fn first_token(&self) -> Option<Duration> {
+        self.first.max(self.outcome.first_token_ms.map(Duration::from_millis))
+    }
+
     /// `GET /causeway/v1/requests/ID`.
     #[must_use]
     pub fn to_json(&self) -> Value {
@@ -80,7 +87,7 @@ impl Account {
             "input_tokens": self.outcome.input_tokens,
             "output_tokens": self.outcome.output_tokens,
             "cost_usd": self.outcome.usd.unwrap_or(0.0),
-            "first_token_ms": self.first.map(ms),
+            "first_token_ms": self.first_token().map(ms),
             "total_ms": ms(self.total),
         })
     }
@@ -113,6 +120,17 @@ const fn word(backend: Backend) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sign_of_life_is_no_first_token() {
+        let first = |own, edge: Option<u64>| {
+            let outcome = Outcome { first_token_ms: edge, ..Outcome::default() };
+            Account { first: Some(Duration::from_millis(own)), outcome, ..Account::default() }.first_token()
+        };
+        assert_eq!(first(10_004, Some(12_000)), Some(Duration::from_secs(12)));
+        assert_eq!(first(42, Some(40)), Some(Duration::from_millis(42)));
+        assert_eq!(first(42, None), Some(Duration::from_millis(42)));
+    }
 
     #[test]
     fn an_account_says_where_why_how_much_and_how_long() {

@@ -84,6 +84,8 @@ pub struct Exchange {
     outcome: Option<Outcome>,
     /// How it ended, if not well.
     code: Option<Code>,
+    /// What broke it off while it streamed, for people.
+    broken: Option<String>,
 }
 
 impl Exchange {
@@ -101,6 +103,7 @@ impl Exchange {
             blank: true,
             outcome: None,
             code: None,
+            broken: None,
         }
     }
 
@@ -120,6 +123,13 @@ impl Exchange {
     #[must_use]
     pub fn code(&self) -> Option<Code> {
         self.code
+    }
+
+    /// What broke the answer off, where nothing of it has gone to the caller yet.
+    #[must_use]
+    pub fn broken(&self) -> Refusal {
+        let message = self.broken.as_deref().unwrap_or("the answer broke off before its end; try again");
+        Refusal::new(self.code.unwrap_or(Code::UpstreamIncomplete), message)
     }
 
     /// The answer is one object, not a stream.
@@ -224,6 +234,7 @@ impl Exchange {
     fn break_off(&mut self, code: Code, message: &str) -> Command {
         self.phase = Phase::Over;
         self.code = Some(code);
+        self.broken = Some(message.to_owned());
         match self.shape {
             Shape::Whole if self.blank => Command::FinishWith(error::body(self.dialect, code, message).into()),
             Shape::Whole => Command::Cut,

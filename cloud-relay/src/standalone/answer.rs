@@ -147,9 +147,7 @@ impl Streaming {
         .await;
         let outcome = exchange.outcome().cloned();
         if cut {
-            let code = exchange.code().unwrap_or(Code::UpstreamIncomplete);
-            let message = "the answer broke off before its end; try again";
-            return (Early::Broken(Refusal::new(code, message)), outcome);
+            return (Early::Broken(exchange.broken()), outcome);
         }
         if over && exchange.code().is_none() {
             return (Early::Whole(join(ready)), outcome);

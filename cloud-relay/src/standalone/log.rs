@@ -107,7 +107,7 @@ pub(crate) struct Record {
     pub(crate) model: Option<String>,
     /// What it used.
     pub(crate) outcome: Option<Outcome>,
-    /// From the request's head to the answer's first byte.
+    /// From the request's head to the first byte that went out.
     pub(crate) first: Option<Duration>,
     /// The answer went out whole.
     pub(crate) whole: bool,
@@ -146,7 +146,7 @@ impl Record {
         &self.id
     }
 
-    /// The first byte of the answer is there.
+    /// The first byte for the caller is there.
     pub(crate) fn first_byte(&mut self) {
         if self.first.is_none() {
             self.first = Some(self.started.elapsed());
@@ -213,7 +213,7 @@ fn write_line(text: &mut String, account: &Account, now: SystemTime) {
         " in {:>6} out {:>6} first {:>9} ms total {:>9} ms {}",
         number(account.outcome.input_tokens),
         number(account.outcome.output_tokens),
-        ms(account.first),
+        ms(account.first_token()),
         ms(Some(account.total)),
         account.id,
     );
