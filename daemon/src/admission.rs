@@ -110,6 +110,19 @@ struct Known {
     breaker: Breaker,
     /// Why it could not be loaded the last time.
     fault: Option<(Code, String)>,
+    /// It is in memory since this daemon loaded it: whatever its context, it is what can be had.
+    loaded: bool,
+}
+
+/// A model in Ollama's memory, by its reduced name.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Row<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) settings: ModelSettings,
+    /// Its context length, tokens.
+    pub(crate) context: Option<u32>,
+    /// The context that this daemon asks for, where it does.
+    pub(crate) wanted: Option<u32>,
 }
 
 /// A request that has not ended.
@@ -189,24 +202,19 @@ impl Admission {
         (verdict, place)
     }
 
-    /// What `/api/ps` said to a question that went out at `asked`: names and context lengths.
-    pub(crate) fn resident<'a>(
-        &self,
-        now: Instant,
-        asked: Instant,
-        rows: impl Iterator<Item = (&'a str, ModelSettings, Option<u32>)>,
-    ) {
+    /// What `/api/ps` said to a question that went out at `asked`. A model that somebody else has loaded
+    /// with another context than ours counts as not loaded: a request would have it loaded anew.
+    pub(crate) fn resident<'a>(&self, now: Instant, asked: Instant, rows: impl Iterator<Item = Row<'a>>) {
         let mut inner = self.inner();
         // It answers.
         inner.breaker.success();
         if inner.moved.is_some_and(|moved| moved >= asked) {
             return;
         }
-        let rows: Vec<Resident> = rows
-            .filter_map(|(name, settings, context)| {
-                Some(Resident { model: inner.model(now, name, settings)?, context })
-            })
-            .collect();
+        let rows: Vec<Resident> = rows.filter_map(|row| inner.resident(now, row)).collect();
+        for known in inner.models.values_mut() {
+            known.loaded &= rows.iter().any(|row| row.model == known.id);
+        }
         inner.ledger.resident(now, &rows);
         self.settle(inner, now);
     }
@@ -221,6 +229,7 @@ impl Admission {
         };
         if let Some(known) = inner.models.values_mut().find(|known| known.id == model) {
             known.fault = fault;
+            known.loaded = matches!(how, Loaded::Ready(_));
         }
         inner.ledger.loaded(now, model, how);
         self.settle(inner, now);

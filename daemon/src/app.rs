@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
-use crate::admission::{Chore, chores};
+use crate::admission::{Chore, Row, chores};
 use crate::catalog::{self, Catalog};
 use crate::config::Config;
 use crate::identity::{self, Identity};
@@ -361,9 +361,8 @@ impl catalog::Listener for CatalogListener {
     fn resident(&mut self, asked: std::time::Instant, rows: &[catalog::Row<'_>]) {
         let own = &self.work.settings;
         let rows = rows.iter().map(|(name, local, context)| {
-            let model_settings = ModelSettings { parallel: own.slots(name), forced_one: local.is_forced_to_one() };
-            // One value per model: another in memory makes way with the next load.
-            (*name, model_settings, own.num_ctx(name).or(*context))
+            let settings = ModelSettings { parallel: own.slots(name), forced_one: local.is_forced_to_one() };
+            Row { name, settings, context: *context, wanted: own.num_ctx(name) }
         });
         self.work.admission.resident(crate::now(), asked, rows);
     }

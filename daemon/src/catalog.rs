@@ -1,9 +1,12 @@
-//! What Ollama has: asked every ten seconds, filtered, told to the link.
+//! What Ollama has: asked every ten seconds and when a model's time in memory ends, filtered, told to
+//! the link.
 //!
 //! Invariants: a model outside the allow-list or running elsewhere is never announced; after a
 //! failed question the last catalog stands (Ollama's absence is told by the requests' own
 //! failures and by readiness); one read at a time, whoever wants it. Absent: whether a request may
 //! run (`gate.rs`, `request.rs`).
+
+mod expiry;
 
 use std::collections::{HashMap, HashSet};
 use std::pin::pin;
@@ -191,6 +194,8 @@ struct Ps {
 struct InMemory {
     name: String,
     context_length: Option<u64>,
+    #[serde(default)]
+    expires_at: String,
 }
 
 #[derive(Deserialize)]
@@ -225,11 +230,12 @@ pub(crate) async fn poll(
             listener.changed(after.models.clone());
             announced = Some(after.models.clone());
         }
+        let mut pause = if answered { POLL_EVERY } else { RETRY_EVERY };
         if let Some(ps) = ps.filter(|_| answered) {
             listener.resident(asked, &rows(&after, &ps));
+            pause = expiry::pause(SystemTime::now(), ps.models.iter().map(|model| model.expires_at.as_str()));
         }
         catalog.set(number, after);
-        let pause = if answered { POLL_EVERY } else { RETRY_EVERY };
         // Over or cut short: the next read is due.
         let _due = timeout(pause, catalog.0.wanted.notified()).await;
     }

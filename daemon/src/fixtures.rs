@@ -10,7 +10,7 @@ use causeway_transport::Received;
 use causeway_wire::{Failure, Head, InstanceId, ModelInfo, Open, Outcome, Policy, SendRefused};
 use tokio::sync::mpsc;
 
-use crate::admission::{Chore, chores};
+use crate::admission::{self, Chore, chores};
 use crate::caller::Caller;
 use crate::catalog::{self, Catalog};
 use crate::config::{self, Ollama as Settings, OllamaUrl};
@@ -60,7 +60,8 @@ pub(crate) fn work(url: OllamaUrl) -> Arc<Work> {
 /// Lets the ledger know that Ollama has this model in memory.
 pub(crate) fn is_resident(work: &Work, model: &str) {
     let settings = ModelSettings { parallel: 1, forced_one: false };
-    work.admission.resident(crate::now(), crate::now(), [(model, settings, None)].into_iter());
+    let row = admission::Row { name: model, settings, context: None, wanted: None };
+    work.admission.resident(crate::now(), crate::now(), [row].into_iter());
 }
 
 /// Waits until no slot is taken.
@@ -81,7 +82,7 @@ impl catalog::Listener for ToLedger {
 
     fn resident(&mut self, asked: Instant, rows: &[catalog::Row<'_>]) {
         let settings = ModelSettings { parallel: 1, forced_one: false };
-        let rows = rows.iter().map(|(name, _, context)| (*name, settings, *context));
+        let rows = rows.iter().map(|&(name, _, context)| admission::Row { name, settings, context, wanted: None });
         self.0.admission.resident(crate::now(), asked, rows);
     }
 }

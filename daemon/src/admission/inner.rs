@@ -3,9 +3,11 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use causeway_policy::{Ask, Breaker, Event, ModelId, ModelSettings, Pass, Refusal, RefusalCode, Ticket, Verdict};
+use causeway_policy::{
+    Ask, Breaker, Event, ModelId, ModelSettings, Pass, Refusal, RefusalCode, Resident, Ticket, Verdict,
+};
 
-use super::{Chore, ChoreKind, Decision, Health, Inner, KEPT_MODELS, Known, Wanted};
+use super::{Chore, ChoreKind, Decision, Health, Inner, KEPT_MODELS, Known, Row, Wanted};
 
 /// What those who wait are told when Ollama goes down: about the breaker's first pause and probe.
 const DOWN_PAUSE: Duration = Duration::from_secs(5);
@@ -46,8 +48,18 @@ impl Inner {
             let alive: HashSet<ModelId> = self.ledger.snapshot(now).into_iter().map(|model| model.id).collect();
             self.models.retain(|_, known| alive.contains(&known.id));
         }
-        self.models.insert(name.to_owned(), Known { id, settings, breaker: Breaker::default(), fault: None });
+        self.models
+            .insert(name.to_owned(), Known { id, settings, breaker: Breaker::default(), fault: None, loaded: false });
         Some(id)
+    }
+
+    /// The ledger's view of a model in memory; none if it is not as we need it.
+    pub(super) fn resident(&mut self, now: Instant, row: Row<'_>) -> Option<Resident> {
+        let Row { name, settings, context, wanted } = row;
+        let id = self.model(now, name, settings)?;
+        let ours = self.models.get(name).is_some_and(|known| known.loaded);
+        let differs = wanted.is_some() && context.is_some() && wanted != context;
+        (ours || !differs).then_some(Resident { model: id, context: wanted.or(context) })
     }
 
     pub(super) fn tell(&mut self, now: Instant) {

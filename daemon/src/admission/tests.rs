@@ -21,10 +21,15 @@ fn ask(model: ModelId) -> Ask {
     }
 }
 
+/// A model in memory, and the context that requests ask for.
+fn row(name: &str, context: Option<u32>, wanted: Option<u32>) -> Row<'_> {
+    Row { name, settings: ONE, context, wanted }
+}
+
 /// An admission whose model `m` is in memory.
 fn warm(now: Instant) -> (Arc<Admission>, mpsc::Receiver<Chore>) {
     let (admission, chores) = Admission::new(Limits::default());
-    admission.resident(now, now, [("m", ONE, Some(4_096))].into_iter());
+    admission.resident(now, now, [row("m", Some(4_096), None)].into_iter());
     (admission, chores)
 }
 
@@ -98,6 +103,29 @@ async fn what_ps_said_before_a_load_ended_is_not_believed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_model_that_others_loaded_with_another_context_is_loaded_before_its_first_request() {
+    let now = crate::now();
+    let (admission, mut chores) = Admission::new(Limits::default());
+    let ps = |at| admission.resident(at, at, [row("m", Some(4_096), Some(8_192))].into_iter());
+    ps(now);
+    let mut place = waiting(&admission, now);
+    let chore = chores.try_recv().unwrap();
+    assert_eq!(chore.kind, ChoreKind::Preload);
+    admission.loaded(now + SECOND, chore.model, Ok(None));
+    assert_eq!(place.decided().await, Decision::Granted);
+    // Ollama gave less than was asked for; to load it again would change nothing.
+    ps(now + 2 * SECOND);
+    assert!(admission.snapshot(now + 2 * SECOND)[0].resident);
+    // It went and came back by somebody else's doing.
+    place.finished(now + 3 * SECOND, causeway_policy::Measured::default());
+    admission.resident(now + 4 * SECOND, now + 4 * SECOND, std::iter::empty());
+    ps(now + 5 * SECOND);
+    assert!(!admission.snapshot(now + 5 * SECOND)[0].resident);
+    admission.resident(now + 6 * SECOND, now + 6 * SECOND, [row("m", Some(8_192), Some(8_192))].into_iter());
+    assert!(admission.snapshot(now + 6 * SECOND)[0].resident);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_ollama_that_fails_three_times_is_left_alone_and_nobody_waits_for_it() {
     let now = crate::now();
     let (admission, _chores) = warm(now);
@@ -125,7 +153,7 @@ async fn an_ollama_that_fails_three_times_is_left_alone_and_nobody_waits_for_it(
 async fn a_model_whose_runner_breaks_again_and_again_holds_no_other_back() {
     let now = crate::now();
     let (admission, _chores) = warm(now);
-    admission.resident(now, now, [("m", ONE, None), ("n", ONE, None)].into_iter());
+    admission.resident(now, now, [row("m", None, None), row("n", None, None)].into_iter());
     for _ in 0..3 {
         admitted(&admission, now).failed(now, Health::Broken);
     }
