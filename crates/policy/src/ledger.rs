@@ -18,6 +18,7 @@ mod predict;
 mod queue;
 mod ready;
 mod running;
+mod slots;
 mod status;
 mod strikes;
 mod types;

@@ -10,6 +10,7 @@ use super::model::Model;
 use super::predict::{charge, duration, millis};
 use super::queue::{Entry, Scratch, Visit};
 use super::ready::Ready;
+use super::slots::{next_free, occupy};
 use super::types::{Forecast, OverflowReason, Ticket};
 use crate::histogram::Spread;
 
@@ -83,12 +84,14 @@ pub(crate) fn drain(model: &Model, now: Instant, ready: Ready) -> Duration {
     let learnt = &model.learnt;
     let per_token = learnt.per_token((model.running.len() + model.queue.len()).min(model.parallel.slots()));
     let foreign = learnt.foreign(now);
+    let mut ahead = 0;
     for entry in model.queue.iter() {
-        if let Some(slot) = earliest(&mut slots) {
+        if let Some(slot) = next_free(&mut slots, ahead) {
             slot.mean += learnt.prefill(entry.need).mean + learnt.length(entry.need).mean * per_token + foreign;
         }
+        ahead += 1;
     }
-    earliest(&mut slots).map(|slot| duration(slot.mean)).unwrap_or_default()
+    next_free(&mut slots, ahead).map(|slot| duration(slot.mean)).unwrap_or_default()
 }
 
 /// Plans all of one model's queue, writes each entry's forecast, and collects who leaves.
@@ -111,7 +114,7 @@ pub(crate) fn plan(model: &mut Model, now: Instant, ready: Ready, desk: &mut Des
     queue.in_order(now, scratch, |entry| {
         let prompt = learnt.prompt_tokens(entry.need.prompt_bytes);
         let prefill = learnt.prefill(entry.need);
-        let Some(slot) = earliest(slots) else { return Visit::Leaves };
+        let Some(slot) = next_free(slots, place) else { return Visit::Leaves };
         let first = slot.plus(prefill).plus(Spread::exact(view.foreign));
         let outlook = Outlook { place, slot: slot.mean, first };
         entry.outlook = outlook;
@@ -137,27 +140,6 @@ pub(crate) fn plan(model: &mut Model, now: Instant, ready: Ready, desk: &mut Des
             }
         }
     });
-}
-
-/// Fills `slots` with the time at which each can take the next request.
-fn occupy(model: &Model, now: Instant, ready: f64, slots: &mut Vec<Spread>) {
-    let count = model.parallel.slots();
-    let per_token = model.learnt.per_token(model.running.len());
-    slots.clear();
-    slots.extend(model.running.iter().map(|running| running.remaining(now, &model.learnt, per_token)));
-    if slots.len() > count {
-        // A slot was taken away: the first to end make room for nobody.
-        slots.sort_by(|a, b| b.mean.total_cmp(&a.mean));
-        slots.truncate(count);
-    }
-    slots.resize(count, Spread::default());
-    for slot in slots.iter_mut() {
-        slot.mean = slot.mean.max(ready);
-    }
-}
-
-fn earliest(slots: &mut [Spread]) -> Option<&mut Spread> {
-    slots.iter_mut().min_by(|a, b| a.mean.total_cmp(&b.mean))
 }
 
 /// Decides about one entry. `unloaded`: its first token on an idle machine, in milliseconds.
