@@ -2,7 +2,8 @@
 //!
 //! A model is wedged when Ollama lists it as resident, nothing of ours is in flight, and yet a
 //! one-token request hangs (a lost slot of its runner's semaphore, a runner that is "Stopping…").
-//! Invariants: no probe without a silent stream before it; one probe at a time; a wedge is healed
+//! Invariants: no probe without silence before it; one probe at a time; nothing new is sent to a suspect
+//! model, so that it comes to rest and can be probed; a wedge is healed
 //! only by an unload that was reported done. Absent: the probe and the unload themselves.
 
 use std::time::{Duration, Instant};
@@ -38,6 +39,8 @@ enum State {
 #[derive(Clone, Debug, Default)]
 pub struct Watchdog {
     state: State,
+    /// Time with requests in flight and no token of any, as far as requests have ended in it.
+    mute: Duration,
 }
 
 impl Watchdog {
@@ -54,8 +57,18 @@ impl Watchdog {
         }
     }
 
+    /// A request ended without a token after so much further time in which no other gave one either.
+    /// Callers with short deadlines never wait for a stream's whole patience: their time is added up.
+    pub fn mute(&mut self, passed: Duration, patience: Duration) {
+        self.mute = self.mute.saturating_add(passed);
+        if self.mute >= patience {
+            self.silent();
+        }
+    }
+
     /// A stream of this model gave a token: it is alive.
     pub fn alive(&mut self) {
+        self.mute = Duration::ZERO;
         if self.state == State::Suspect {
             self.state = State::Calm;
         }
@@ -73,7 +86,7 @@ impl Watchdog {
     /// The probe ended: answered, or failed in a way that is no hang (the breaker counts those).
     pub fn probed(&mut self) {
         if matches!(self.state, State::Probing { .. }) {
-            self.state = State::Calm;
+            *self = Self::default();
         }
     }
 
@@ -90,7 +103,7 @@ impl Watchdog {
 
     /// The wedged model was unloaded (or found gone): its next load starts a new runner.
     pub fn unloaded(&mut self) {
-        self.state = State::Calm;
+        *self = Self::default();
     }
 
     /// When [`Watchdog::handle_timeout`] is next due.
@@ -106,6 +119,12 @@ impl Watchdog {
     #[must_use]
     pub fn holds(&self) -> bool {
         matches!(self.state, State::Probing { .. } | State::Wedged)
+    }
+
+    /// Whether it has been silent for too long and is not probed yet.
+    #[must_use]
+    pub fn is_suspect(&self) -> bool {
+        self.state == State::Suspect
     }
 
     /// Whether the model was found wedged.
@@ -127,6 +146,17 @@ mod tests {
         dog.silent();
         assert_eq!(dog.idle(now), Some(Check::Probe));
         assert_eq!(dog.idle(now), None);
+    }
+
+    #[test]
+    fn requests_that_end_without_a_token_one_after_the_other_are_a_silence_too() {
+        let (mut dog, second) = (Watchdog::default(), Duration::from_secs(1));
+        dog.mute(40 * second, 60 * second);
+        dog.alive();
+        dog.mute(40 * second, 60 * second);
+        assert!(!dog.is_suspect());
+        dog.mute(20 * second, 60 * second);
+        assert!(dog.is_suspect());
     }
 
     #[test]

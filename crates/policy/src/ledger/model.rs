@@ -50,6 +50,8 @@ pub(crate) struct Model {
     /// Sum of streams over time, in milliseconds, up to `busy_at`.
     busy: f64,
     busy_at: Instant,
+    /// Silence up to here was told to the watchdog.
+    mute_at: Instant,
 }
 
 impl Model {
@@ -73,6 +75,7 @@ impl Model {
             prefix: None,
             busy: 0.0,
             busy_at: now,
+            mute_at: now,
         }
     }
 
@@ -82,7 +85,7 @@ impl Model {
 
     /// Whether requests may be sent to it at all now.
     pub(crate) fn open(&self) -> bool {
-        self.residency == Residency::Resident && !self.victim && !self.watchdog.holds()
+        self.residency == Residency::Resident && !self.victim && !self.watchdog.holds() && !self.watchdog.is_suspect()
     }
 
     pub(crate) fn has_slot(&self) -> bool {
@@ -339,6 +342,13 @@ impl Model {
         let place = self.running.iter().position(|running| running.ticket == ticket)?;
         self.count_busy(now);
         let ended = self.running.remove(place);
+        if cut && ended.first.is_none() {
+            // A release that was over is perhaps noticed only now.
+            let until = ended.releasing.map_or(now, |until| until.min(now));
+            let passed = until.saturating_duration_since(ended.granted.max(self.mute_at));
+            self.watchdog.mute(passed, Watchdog::patience(duration(ended.head)));
+            self.mute_at = self.mute_at.max(until);
+        }
         // The list is in the order of grants: those behind came later.
         for later in self.running.iter_mut().skip(place).filter(|later| later.first.is_none()) {
             later.saw_cut |= cut;

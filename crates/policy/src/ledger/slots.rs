@@ -13,6 +13,9 @@ use crate::histogram::Spread;
 /// further back it makes no difference any more, and each costs 50 ns a slot.
 const NEAR: u32 = 8;
 
+/// With more slots than this one comes free so often that the care is not worth its price.
+const FEW: usize = 16;
+
 /// Two times so many deviations of their difference apart come in the order of their means.
 const APART: f64 = 3.0;
 
@@ -37,7 +40,7 @@ pub(super) fn occupy(model: &Model, now: Instant, ready: f64, slots: &mut Vec<Sp
 /// The first time at which any of them is free, for whom so many are `ahead`. The others become the
 /// times after it.
 pub(super) fn next_free(slots: &mut [Spread], ahead: u32) -> Option<&mut Spread> {
-    if ahead >= NEAR {
+    if ahead >= NEAR || slots.len() > FEW {
         return slots.iter_mut().min_by(|a, b| a.mean.total_cmp(&b.mean));
     }
     let (first, others) = slots.split_first_mut()?;

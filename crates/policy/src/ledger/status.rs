@@ -43,6 +43,7 @@ impl Ledger {
             answer: model.learnt.answer_time(),
             tokens_per_second: if per_token > 0.0 { 1_000.0 / per_token } else { 0.0 },
             fault,
+            suspect: model.watchdog.is_suspect(),
             wedged: model.watchdog.is_wedged(),
         }
     }

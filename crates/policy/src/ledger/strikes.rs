@@ -19,8 +19,8 @@ const CLEAN: u32 = 20;
 /// With few slots there may be no more overlaps to learn from: after this long one more is tried.
 /// Wrong, it costs three requests a hidden wait each half hour.
 const TRIAL: Duration = Duration::from_secs(30 * 60);
-/// No GPU machine serves more streams of one model at once; bounds every list of running requests.
-pub(crate) const MOST_SLOTS: u32 = 64;
+/// Bounds every list of running requests: the daemon takes no more streams at once.
+pub(crate) const MOST_SLOTS: u32 = 256;
 
 /// The slots of one model.
 #[derive(Clone, Debug)]

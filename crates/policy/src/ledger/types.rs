@@ -291,6 +291,8 @@ pub struct ModelStatus {
     pub tokens_per_second: f64,
     /// Ollama serves fewer at once than the configuration says.
     pub fault: Option<ParallelFault>,
+    /// It has said nothing for long and gets nothing new until it is at rest and was probed.
+    pub suspect: bool,
     /// The model hangs and waits to be unloaded.
     pub wedged: bool,
 }

@@ -313,7 +313,7 @@ impl Judge {
             return;
         }
         for status in snapshot.iter().filter(|status| status.resident && status.queued > 0) {
-            let held = status.wedged || self.probing.contains(&status.id);
+            let held = status.suspect || status.wedged || self.probing.contains(&status.id);
             let loads = |other: &&ModelStatus| {
                 self.loading() == Some(other.id) || (!other.resident && other.queued > 0) && other.in_flight == 0
             };

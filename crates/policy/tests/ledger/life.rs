@@ -201,6 +201,50 @@ fn a_silent_stream_leads_to_a_probe_and_a_probe_that_hangs_to_an_unload() {
 }
 
 #[test]
+fn a_hanging_model_is_probed_although_others_wait_for_its_slot() {
+    let mut world = World::learnt(2);
+    let (first, second) = (world.admitted(), world.admitted());
+    let ask = world.ask();
+    let waiting = world.queued(&ask);
+    world.pass(Duration::from_secs(60));
+    world.ledger.failed(world.now, first);
+    assert_eq!(world.events(), [], "what has hung for a minute gets nothing new");
+    world.ledger.failed(world.now, second);
+    assert_eq!(world.events(), [Event::Probe(world.model)]);
+    world.ledger.probed(world.now, world.model);
+    assert_eq!(world.events(), [Event::Granted(waiting)]);
+}
+
+#[test]
+fn a_suspect_model_that_says_something_goes_on() {
+    let mut world = World::learnt(2);
+    let (first, second) = (world.admitted(), world.admitted());
+    let ask = world.ask();
+    let waiting = world.queued(&ask);
+    world.pass(Duration::from_secs(60));
+    world.ledger.failed(world.now, first);
+    assert!(world.status().suspect);
+    assert_eq!(world.events(), []);
+    world.ledger.first_token(world.now, second);
+    assert!(!world.status().suspect);
+    assert_eq!(world.events(), [Event::Granted(waiting)]);
+}
+
+#[test]
+fn callers_who_never_wait_for_long_find_a_hanging_model_out_together() {
+    let mut world = World::learnt(1);
+    for _ in 0..20 {
+        let stuck = world.admitted();
+        world.pass(Duration::from_secs(4));
+        world.ledger.failed(world.now, stuck);
+        if world.events().contains(&Event::Probe(world.model)) {
+            return;
+        }
+    }
+    panic!("eighty seconds of silence were not noticed");
+}
+
+#[test]
 fn a_probe_that_is_answered_lets_the_waiting_on() {
     let mut world = World::learnt(1);
     let stuck = world.admitted();
