@@ -230,6 +230,12 @@ fn prefix(request: &Request) -> u64 {
     hash.finish()
 }
 
+fn hash_of(bytes: &[u8]) -> u64 {
+    let mut hash = DefaultHasher::new();
+    bytes.hash(&mut hash);
+    hash.finish()
+}
+
 fn vectors(about: About<'_>, route: embed::Route, body: &[u8]) -> Result<Job, Failure> {
     let mut request = embed::parse(route, body).map_err(invalid)?;
     let split = embed::split(&request, &authorised(about.plan)?, about.bounds);
@@ -240,10 +246,12 @@ fn vectors(about: About<'_>, route: embed::Route, body: &[u8]) -> Result<Job, Fa
         let need = Need {
             prompt_bytes: part.body.len() as u64,
             max_tokens: Some(0),
-            prefix: 0,
+            // Ollama keeps no prompts of an embedder: each part is read anew and tells its speed.
+            prefix: hash_of(&part.body),
             batch: true,
             runs_twice: false,
-            truncate: request.truncate != Some(false),
+            // The context holds for each text by itself: Ollama alone can tell which is too long.
+            truncate: true,
         };
         Outgoing { body: part.body.into(), need }
     });

@@ -75,7 +75,11 @@ async fn ask(ollama: &Ollama, route: Upstream, body: &Value) -> Result<Loading, 
         said.extend_from_slice(chunk.get(..room).unwrap_or_default());
     }
     if status != 200 {
-        return Err(native::fault(status, &said));
+        return Err(match native::fault(status, &said) {
+            // Whoever cancelled it, it was none of the callers who wait for it.
+            (Code::Cancelled, message) => (Code::LocalUnavailable, message),
+            fault => fault,
+        });
     }
     let line: Line = serde_json::from_slice(&said).unwrap_or_default();
     Ok(Loading { took: line.load_duration.map(Duration::from_nanos) })

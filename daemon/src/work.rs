@@ -14,8 +14,9 @@ use crate::config;
 use crate::observe::Observer;
 use crate::ollama::Ollama;
 
-/// Request bodies held at once, all requests together, bytes: eight of the largest.
-const BODIES_POOL: usize = 256 * 1024 * 1024;
+/// Request bodies and gathered embeddings held at once, all requests together, bytes: eight of the
+/// largest bodies, or two of the largest answers.
+pub(crate) const BODIES_POOL: usize = 256 * 1024 * 1024;
 
 /// The shared state of all requests.
 pub(crate) struct Work {
@@ -43,7 +44,7 @@ impl Work {
     }
 }
 
-/// Bytes of request bodies held by all requests.
+/// Bytes of request bodies and gathered embeddings held by all requests.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Bodies(Arc<AtomicUsize>);
 

@@ -89,6 +89,8 @@ pub struct Model {
     pub context: usize,
     /// Length of an embedding.
     pub embedding: usize,
+    /// Writes texts; else it only makes vectors, and all else is a 400.
+    pub writes: bool,
     /// Calls tools, by the rules at the head of `script.rs`; else `tools` is a 400.
     pub tools: bool,
     /// Thinks, unless told not to; else asking for it is a 400.
@@ -113,6 +115,7 @@ impl Model {
             load: Duration::ZERO,
             context: 8192,
             embedding: 64,
+            writes: true,
             tools: false,
             thinking: false,
             vision: false,

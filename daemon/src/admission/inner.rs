@@ -59,7 +59,7 @@ impl Inner {
         let id = self.model(now, name, settings)?;
         let ours = self.models.get(name).is_some_and(|known| known.loaded);
         let differs = wanted.is_some() && context.is_some() && wanted != context;
-        (ours || !differs).then_some(Resident { model: id, context: wanted.or(context) })
+        (ours || !differs).then_some(Resident { model: id, context: context.or(wanted) })
     }
 
     pub(super) fn tell(&mut self, now: Instant) {
@@ -158,6 +158,8 @@ impl Inner {
 
     /// Ollama does not answer: after so many times in a row nothing waits for it any more.
     fn gone(&mut self, now: Instant) {
+        // Why a model could not be loaded before says nothing now.
+        self.models.values_mut().for_each(|known| known.fault = None);
         let was_closed = self.breaker.is_closed();
         self.breaker.failure(now);
         if was_closed && !self.breaker.is_closed() {

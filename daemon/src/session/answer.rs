@@ -112,6 +112,11 @@ impl Writer {
         self.status = status;
     }
 
+    /// What is fed is kept until the end, up to [`MAX_VECTORS`]: others must be able to be, too.
+    pub(super) fn gathers_vectors(&self) -> bool {
+        matches!(self.body, Body::Vectors { .. })
+    }
+
     /// Takes the next bytes of Ollama's answer.
     pub(super) fn feed(&mut self, bytes: &[u8]) -> Heard {
         if self.status != 200 {
@@ -150,9 +155,12 @@ impl Writer {
                 self.look(before)
             }
             Body::Vectors { gather, part } => {
+                let before = gather.tokens();
                 if let Err(bad) = gather.take(*part, &self.raw) {
                     return Heard::Fault(Code::UpstreamIncomplete, bad.to_string());
                 }
+                let tokens = gather.tokens().saturating_sub(before);
+                self.measured = Measured { prompt_eval_count: Some(tokens), ..Measured::default() };
                 *part += 1;
                 self.raw = Vec::new();
                 self.tokens.input = Some(gather.tokens());

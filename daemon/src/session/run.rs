@@ -28,7 +28,7 @@ use crate::gate::Plan;
 use crate::job::{self, About, Job, Outgoing};
 use crate::now;
 use crate::observe::{Finished, Queueing};
-use crate::work::Work;
+use crate::work::{BodyShare, Work};
 
 /// Ollama's connection is kept for the next request if it ends within this time after the answer.
 const ENDING: Duration = Duration::from_millis(500);
@@ -47,6 +47,7 @@ pub(crate) async fn serve(work: Arc<Work>, open: Box<Open>, plan: Plan, id: Stri
         session: Session::new(opened, terms),
         upstream: Upstreams::Idle,
         body: Body::new(work.bodies.share()),
+        gathered: work.bodies.share(),
         prepared: None,
         part: 0,
         place: None,
@@ -92,6 +93,8 @@ struct Run<'a, C> {
     session: Session,
     upstream: Upstreams,
     body: Body,
+    /// Vectors kept for the end.
+    gathered: BodyShare,
     prepared: Option<Prepared>,
     /// The present part.
     part: usize,
@@ -201,7 +204,13 @@ impl<C: Caller> Run<'_, C> {
                 };
                 return self.session.handle(now, Event::Broken(trouble));
             }
-            Brought::Chunk(chunk) => writer.feed(&chunk),
+            Brought::Chunk(chunk) => {
+                if writer.gathers_vectors() && !self.gathered.grow(chunk.len()) {
+                    let message = "the edge holds too many embeddings at once: try again, or send fewer texts";
+                    return self.session.give_up(now, Failure::new(Code::Saturated, message).retryable());
+                }
+                writer.feed(&chunk)
+            }
             Brought::Eof => writer.eof(),
         };
         self.session.tokens = writer.tokens;

@@ -374,6 +374,21 @@ async fn a_large_single_answer_flows_and_arrives_whole() {
 }
 
 #[tokio::test]
+async fn embeddings_that_find_no_room_beside_others_are_refused_and_others_may_go_on() {
+    let vector = format!("{{\"embeddings\":[[{}1]]}}", "0.125,".repeat(1_000));
+    let (address, _server) = ollama(whole("200 OK", &vector), After::Close).await;
+    let running = start(address, open("/api/embed"));
+    let mut others = running.work.bodies.share();
+    assert!(others.grow(crate::work::BODIES_POOL - 1_000));
+    let body = "{\"model\":\"smol\",\"input\":\"x\"}";
+    running.caller.send(Received::Data(Bytes::from_static(body.as_bytes()))).await.unwrap();
+    running.caller.send(Received::End(None)).await.unwrap();
+    let failure = running.failure().await;
+    assert_eq!((failure.code, failure.retryable), (Code::Saturated, true));
+    assert!(others.grow(900), "what was gathered is given back");
+}
+
+#[tokio::test]
 async fn a_body_in_pieces_is_put_together() {
     let (address, seen) = ollama(whole("200 OK", "{\"done\":true}"), After::Close).await;
     let running = start(address, open("/api/chat"));

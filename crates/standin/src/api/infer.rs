@@ -78,7 +78,7 @@ fn prepare(shared: &Shared, path: &str, dialect: Dialect, body: &[u8]) -> Result
     }
     let slots = find(shared, ask.model.as_deref(), false)?;
     let limit = ask.limit()?;
-    able(&ask, &slots, dialect)?;
+    able(path, &ask, &slots, dialect)?;
     if is_empty(path, &ask) {
         let unloads = ask.unloads();
         let name = ask.model.as_deref().unwrap_or_default();
@@ -103,7 +103,11 @@ fn prepare(shared: &Shared, path: &str, dialect: Dialect, body: &[u8]) -> Result
 }
 
 /// Whether the model can do what is asked of it.
-fn able(ask: &Ask, slots: &Slots, dialect: Dialect) -> Result<(), Refusal> {
+fn able(path: &str, ask: &Ask, slots: &Slots, dialect: Dialect) -> Result<(), Refusal> {
+    if !slots.model.writes {
+        let what = if matches!(path, "/api/generate" | "/v1/completions") { "generate" } else { "chat" };
+        return Err(bad(format!("\"{}\" does not support {what}", ask.model.as_deref().unwrap_or_default())));
+    }
     let short = format!("registry.ollama.ai/library/{}", slots.model.name);
     if !ask.tools.is_empty() && !slots.model.tools {
         return Err(bad(format!("{short} does not support tools")));

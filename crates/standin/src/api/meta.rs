@@ -81,7 +81,13 @@ pub(super) fn show(shared: &Shared, body: &[u8]) -> Reply {
         Err((status, words)) => return error(Dialect::Ollama, status, &words),
     };
     let model = &slots.model;
-    let able = [("completion", true), ("tools", model.tools), ("vision", model.vision), ("thinking", model.thinking)];
+    let able = [
+        ("completion", model.writes),
+        ("embedding", !model.writes),
+        ("tools", model.tools),
+        ("vision", model.vision),
+        ("thinking", model.thinking),
+    ];
     let capabilities: Vec<&str> = able.into_iter().filter_map(|(name, has)| has.then_some(name)).collect();
     ok(&json!({
         "modelfile": "# The stand-in has no model file\n", "parameters": "", "template": "{{ .Prompt }}",
