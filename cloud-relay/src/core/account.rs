@@ -61,11 +61,15 @@ impl Account {
         }
     }
 
-    /// From its head to the answer's first byte. Only the edge tells that from a sign of life, by a
-    /// clock that begins a little later: the later of both is nearer to the truth.
+    /// From its head to the answer's first byte; none where no backend answered. Only the edge tells that
+    /// byte from a sign of life, by a clock that begins a little later: the later of both is nearer to the
+    /// truth.
     #[must_use]
     pub fn first_token(&self) -> Option<Duration> {
-        self.first.max(self.outcome.first_token_ms.map(Duration::from_millis))
+        self.served_by()?;
+        let edge = self.outcome.first_token_ms.map(Duration::from_millis);
+        // An edge that tells the end's time and no first token has seen none.
+        if edge.is_none() && self.outcome.total_ms.is_some() { None } else { self.first.max(edge) }
     }
 
     /// `GET /causeway/v1/requests/ID`.
@@ -123,13 +127,16 @@ mod tests {
 
     #[test]
     fn a_sign_of_life_is_no_first_token() {
-        let first = |own, edge: Option<u64>| {
-            let outcome = Outcome { first_token_ms: edge, ..Outcome::default() };
-            Account { first: Some(Duration::from_millis(own)), outcome, ..Account::default() }.first_token()
+        let first = |backend, edge: Option<u64>, total: Option<u64>| {
+            let outcome = Outcome { first_token_ms: edge, total_ms: total, ..Outcome::default() };
+            Account { first: Some(Duration::from_secs(10)), backend, outcome, ..Account::default() }.first_token()
         };
-        assert_eq!(first(10_004, Some(12_000)), Some(Duration::from_secs(12)));
-        assert_eq!(first(42, Some(40)), Some(Duration::from_millis(42)));
-        assert_eq!(first(42, None), Some(Duration::from_millis(42)));
+        let local = Some(Backend::Local);
+        assert_eq!(first(local, Some(12_000), Some(13_000)), Some(Duration::from_secs(12)));
+        assert_eq!(first(local, Some(9_990), Some(13_000)), Some(Duration::from_secs(10)));
+        assert_eq!(first(local, None, Some(13_000)), None, "it was cut before its first token");
+        assert_eq!(first(local, None, None), Some(Duration::from_secs(10)), "its edge went away");
+        assert_eq!(first(None, None, Some(13_000)), None, "it was refused after a sign of life");
     }
 
     #[test]

@@ -187,12 +187,13 @@ impl Books {
         if !refused_before {
             tracing::error!(%error, "the books cannot be written; they are kept and tried again");
         }
-        self.put_back(batch);
+        self.put_back(batch, left_out);
         Batch::Refused
     }
 
-    fn put_back(&self, mut batch: Vec<Arc<Account>>) {
+    fn put_back(&self, mut batch: Vec<Arc<Account>>, left_out: u64) {
         let mut entries = self.lock();
+        entries.left_out += left_out;
         batch.append(&mut entries.pending);
         let surplus = batch.len().saturating_sub(BACKLOG);
         batch.truncate(BACKLOG);

@@ -53,7 +53,7 @@ pub(super) struct Create {
     /// as this.
     #[arg(long, value_name = "MS", default_value_t = MIN_FIRST_TOKEN_MS, value_parser = clap::value_parser!(u32).range(1..))]
     min_first_token_ms: u32,
-    /// `batch`: its requests always give way to others (edges do not act on it yet).
+    /// `batch`: its requests always give way to others.
     #[arg(long, value_enum, default_value = "interactive")]
     max_priority: Priority,
     /// How long it lives: a number and s, m, h or d.
