@@ -5,4 +5,7 @@ set -euo pipefail
 source "$(dirname "$0")/../lib.sh"
 
 grep -rqs causeway-load "$ROOT/tests/Cargo.toml" || skip "the load tool is not there yet"
-time cargo run --release --locked -p causeway-tests --bin causeway-load -- compare --quick
+load() { cargo run --release --locked -p causeway-tests --bin causeway-load -- "$@"; }
+time load compare --quick
+time load admission --quick
+time load crowd --plain --answers 1

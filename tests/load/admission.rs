@@ -86,6 +86,9 @@ impl Bound {
     }
 }
 
+/// The verdict on a figure that is not what it must be.
+const MISSED: &str = "missed";
+
 /// One figure.
 #[derive(Debug, Serialize)]
 pub(crate) struct Row {
@@ -104,7 +107,7 @@ impl Row {
         let verdict = match (must, aim) {
             _ if value.is_nan() => "not measured",
             (Bound::None, Bound::None) => "",
-            _ if !must.holds(value) => "missed",
+            _ if !must.holds(value) => MISSED,
             (_, Bound::None) => "must met",
             _ if aim.holds(value) => "aim met",
             _ => "must met",
@@ -123,6 +126,14 @@ impl Row {
 pub(crate) struct Report {
     cores: usize,
     scenarios: Vec<(Scenario, Vec<Row>)>,
+}
+
+impl Report {
+    /// The figures that are not what they must be.
+    pub(crate) fn missed(&self) -> Vec<&str> {
+        let rows = self.scenarios.iter().flat_map(|(_, rows)| rows);
+        rows.filter(|row| row.verdict == MISSED).map(|row| row.figure.as_str()).collect()
+    }
 }
 
 /// What is asked for.

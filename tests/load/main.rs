@@ -135,7 +135,11 @@ async fn obey(command: Command) -> anyhow::Result<()> {
         Command::Admission { only, quick, before, json } => {
             let report = admission::run(admission::Asked { only, quick, before }).await?;
             print(&admission::markdown(&report));
-            write(json, &report)
+            write(json, &report)?;
+            let missed = report.missed();
+            // A short run shows that it works, not how well.
+            ensure!(quick || missed.is_empty(), "missed what it must reach: {}", missed.join("; "));
+            Ok(())
         }
         Command::Crowd { callers, answers, url, key, status_url, model, plain } => {
             let running = match (url, key, status_url, model) {

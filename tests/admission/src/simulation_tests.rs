@@ -104,13 +104,13 @@ fn callers_with_one_second_are_refused_at_once_and_told_the_real_wait() {
     assert!(figures.retry_error <= 0.15, "{}", figures.retry_error);
 }
 
+/// With answers as uneven as these some overlaps tell nothing: a short answer behind a short one.
 #[test]
-fn a_parallel_that_is_too_high_is_learnt_within_twelve_overlaps() {
-    for seed in 1..=5 {
-        let run = play(&short("wrong parallel", HOUR / 2), Which::Causeway, seed);
-        let (overlaps, seconds) = run.notes.learnt.unwrap();
-        assert!(overlaps <= 12, "seed {seed}: {overlaps} overlaps, {seconds} s");
-    }
+fn a_parallel_that_is_too_high_is_mostly_learnt_within_ten_overlaps_and_always_within_twelve() {
+    let learnt = |seed| play(&short("wrong parallel", HOUR / 2), Which::Causeway, seed).notes.learnt.unwrap().0;
+    let mut overlaps: Vec<_> = (1..=5).map(learnt).collect();
+    overlaps.sort_unstable();
+    assert!(overlaps[2] <= 10 && overlaps[4] <= 12, "{overlaps:?}");
 }
 
 #[test]

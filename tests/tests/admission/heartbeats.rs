@@ -2,6 +2,7 @@
 
 use super::*;
 
+/// Sends it while the slot is taken; its first bytes are a sign of life, which are given back.
 async fn while_waiting(
     way: &Way,
     path: &str,

@@ -144,3 +144,36 @@ async fn forty_texts_are_embedded_in_order_sixteen_at_a_time() {
         .collect();
     assert_eq!(sizes, [16, 16, 8, 16, 16, 8]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_model_cannot_do_is_the_callers_error_in_every_dialect_and_not_worth_a_retry() {
+    let way = Way::open(vec![Model::named("plain"), Model { writes: false, ..Model::named("embedder") }]).await;
+    let function = json!({"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}});
+    let tool = json!({"name": "f", "input_schema": {"type": "object"}});
+    let flat = json!({"type": "function", "name": "f", "parameters": {"type": "object"}});
+    let cannot = [
+        ("/api/chat", json!({"tools": [function]}), "tools"),
+        ("/api/chat", json!({"think": true}), "thinking"),
+        ("/v1/chat/completions", json!({"tools": [function]}), "tools"),
+        ("/v1/responses", json!({"tools": [flat]}), "tools"),
+        ("/v1/messages", json!({"tools": [tool]}), "tools"),
+        ("/api/generate", json!({"suffix": "end"}), "insert"),
+    ];
+    let mut asked: Vec<(&str, Value, &str)> = Vec::new();
+    for stream in [false, true] {
+        for (path, more, what) in &cannot {
+            let (_, mut body) = dialects("plain", stream).into_iter().find(|(other, _)| other == path).unwrap();
+            body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            asked.push((path, body, what));
+        }
+        asked.extend(dialects("embedder", stream).into_iter().map(|(path, body)| (path, body, "")));
+    }
+    for (path, body, what) in asked {
+        let refused = way.post(path, &body).await;
+        let text = refused.text();
+        assert_eq!(refused.status, 400, "{path}: {text}");
+        assert_eq!(header(&refused, "x-should-retry"), Some("false"), "{path}");
+        assert_eq!(header(&refused, "x-causeway-reason"), Some("invalid_request"), "{path}: {text}");
+        assert!(text.contains("does not support") && text.contains(what), "{path}: {text}");
+    }
+}

@@ -81,7 +81,6 @@ async fn a_full_queue_refuses_the_next_and_serves_those_who_wait() {
     assert!(!way.ollama().runs().iter().any(|run| run.seed == text::seed("too many")));
 }
 
-/// Sends it while the slot is taken; its first bytes are a sign of life, which are given back.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cold_model_is_loaded_once_for_all_who_wait_and_not_aborted_by_one_who_leaves() {
     let way = Way::open(vec![Model::named("cold")]).await;
