@@ -13,17 +13,27 @@ use causeway_tests::stack::Api;
 use serde_json::{Map, Value, json};
 
 /// Fields whose values say what kind of event it is: compared as they are.
-const TELLING: [&str; 7] = ["object", "type", "role", "status", "finish_reason", "service_tier", "truncation"];
+const TELLING: [&str; 9] =
+    ["object", "type", "role", "status", "finish_reason", "stop_reason", "done_reason", "service_tier", "truncation"];
+
+/// Where recordings lie, below the dialects.
+const FOLDERS: [&str; 4] = ["openai", "anthropic", "native", "embed"];
 
 /// Makes every recording again.
 ///
 /// # Errors
 /// The first field that is not as it was.
 pub(crate) async fn made_again(direct: Api) -> anyhow::Result<()> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/dialect/src/openai/recorded");
-    let mut files: Vec<_> = std::fs::read_dir(&folder)?.collect::<Result<_, _>>()?;
-    files.sort_by_key(std::fs::DirEntry::file_name);
-    ensure!(files.len() >= 5, "only {} recordings in {}", files.len(), folder.display());
+    let dialect = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/dialect/src");
+    let mut files = Vec::new();
+    for folder in FOLDERS {
+        let folder = dialect.join(folder).join("recorded");
+        let found: Vec<_> = std::fs::read_dir(&folder)?.collect::<Result<_, _>>()?;
+        ensure!(!found.is_empty(), "no recordings in {}", folder.display());
+        files.extend(found);
+    }
+    files.sort_by_key(std::fs::DirEntry::path);
+    let count = files.len();
     for file in files {
         let name = file.file_name().to_string_lossy().into_owned();
         let recorded = std::fs::read_to_string(file.path())?;
@@ -35,7 +45,7 @@ pub(crate) async fn made_again(direct: Api) -> anyhow::Result<()> {
         ensure!(!then.is_empty(), "{name} holds no events");
         ensure!(then == now, "{name}: then {}\nnow {}", Value::from(then), Value::from(now));
     }
-    say("    five recordings made again, field by field");
+    say(&format!("    {count} recordings made again, field by field"));
     Ok(())
 }
 
@@ -46,14 +56,17 @@ fn request(recorded: &str) -> Option<(String, Value)> {
     Some((path.to_owned(), serde_json::from_str(body).ok()?))
 }
 
-/// The shape of each event or of the single object; equal ones that follow one another count once.
+/// The shape of each event, line or single object; equal ones that follow one another count once.
 fn shapes(text: &str) -> Vec<Value> {
-    let single = text.lines().find(|line| line.starts_with('{'));
-    let events = text.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| *data != "[DONE]");
-    let mut shapes: Vec<Value> =
-        single.into_iter().chain(events).filter_map(|json| Some(shape(&serde_json::from_str(json).ok()?))).collect();
+    let events = text.lines().filter_map(told).filter(|data| *data != "[DONE]");
+    let mut shapes: Vec<Value> = events.filter_map(|json| Some(shape(&serde_json::from_str(json).ok()?))).collect();
     shapes.dedup();
     shapes
+}
+
+/// The JSON of a line: alone on it, or an event's.
+fn told(line: &str) -> Option<&str> {
+    if line.starts_with('{') { Some(line) } else { line.strip_prefix("data: ") }
 }
 
 fn shape(value: &Value) -> Value {

@@ -86,6 +86,31 @@ fn openais_answer_has_numbers_or_base64_and_counts() {
     assert_eq!(bytes, 1.0_f32.to_le_bytes());
 }
 
+/// The body that was sent, and what Ollama answered.
+fn recorded(file: &'static str) -> (Value, Value) {
+    let (head, answer) = file.split_once("\n\n").unwrap();
+    let (_, body) = head.split_once(" -d ").unwrap();
+    (serde_json::from_str(body).unwrap(), serde_json::from_str(answer).unwrap())
+}
+
+#[test]
+fn what_is_made_of_ollamas_vectors_is_what_ollama_makes_of_them() {
+    let (_, native) = recorded(include_str!("embed/recorded/embed.json"));
+    let written = |route, body: &Value, native: &Value| {
+        let request = request(route, body);
+        let mut gather = Gather::new(&request, &split(&request, &Bounds::default()).parts);
+        gather.take(0, native.to_string().as_bytes()).unwrap();
+        answer(&gather)
+    };
+    let (body, theirs) = recorded(include_str!("embed/recorded/embed.json"));
+    assert_eq!(written(Route::Embed, &body, &native), theirs);
+    let (body, theirs) = recorded(include_str!("embed/recorded/openai.json"));
+    assert_eq!(written(Route::OpenAi, &body, &native), theirs);
+    let (body, theirs) = recorded(include_str!("embed/recorded/openai_base64.json"));
+    let first = json!({"embeddings": [native["embeddings"][0]], "prompt_eval_count": 1});
+    assert_eq!(written(Route::OpenAi, &body, &first), theirs);
+}
+
 #[test]
 fn the_old_route_keeps_its_own_way_as_its_vectors_are_not_normalised() {
     let body = json!({"model": "M", "prompt": "p", "keep_alive": -1});

@@ -435,3 +435,41 @@ proptest! {
         prop_assert_eq!(&serde_json::from_str::<Value>(field("data: ")).unwrap()["error"]["message"], "lost");
     }
 }
+
+/// Every member of `theirs` is in `ours` and of the same type; what names a kind is the same.
+fn assert_has_all_of(ours: &Value, theirs: &Value, at: &str) {
+    match (ours, theirs) {
+        (Value::Object(ours), Value::Object(theirs)) => {
+            for (name, theirs) in theirs {
+                let at = format!("{at}.{name}");
+                let own = ours.get(name).unwrap_or_else(|| panic!("{at} is missing"));
+                match name.as_str() {
+                    "type" | "role" | "stop_reason" => assert_eq!(own, theirs, "{at}"),
+                    _ => assert_has_all_of(own, theirs, &at),
+                }
+            }
+        }
+        (Value::Array(ours), Value::Array(theirs)) => {
+            assert_eq!(ours.len(), theirs.len(), "{at}");
+            ours.iter().zip(theirs).for_each(|(ours, theirs)| assert_has_all_of(ours, theirs, at));
+        }
+        _ => assert_eq!(std::mem::discriminant(ours), std::mem::discriminant(theirs), "{at}"),
+    }
+}
+
+#[test]
+fn streams_and_single_messages_have_all_that_ollamas_own_have() {
+    let events = || ["I", "'m", " glad"].map(text).into_iter().chain([finish(StopReason::Length)]);
+    let (_, theirs) = include_str!("recorded/messages.sse").split_once("\n\n").unwrap();
+    let ours = read(&encoded(events()));
+    let ours = ours.iter().filter(|(name, _)| !matches!(name.as_str(), "ping" | ":"));
+    let theirs = read(theirs.as_bytes());
+    assert_eq!(
+        ours.clone().map(|(name, _)| name).collect::<Vec<_>>(),
+        theirs.iter().map(|(name, _)| name).collect::<Vec<_>>()
+    );
+    ours.zip(&theirs).for_each(|((name, ours), (_, theirs))| assert_has_all_of(ours, theirs, name));
+    let (_, theirs) = include_str!("recorded/messages_single.json").split_once("\n\n").unwrap();
+    let ours = whole_of(&gathered(events()), &json!({}));
+    assert_has_all_of(&ours, &serde_json::from_str(theirs).unwrap(), "message");
+}

@@ -8,26 +8,18 @@ use crate::encode::{Encode, Stamp};
 use crate::event::{Durations, Usage};
 use crate::ollama::{Encoder, Route, parse_chat};
 
-/// `curl …/api/chat -d '{"model":"smol","messages":[…],"options":{"num_predict":3},"logprobs":true}'`.
-const CHAT: &str = concat!(
-    r#"{"model":"smol","created_at":"2026-11-23T07:05:47.049486426Z","message":{"role":"assistant","content":"Good"},"done":false,"logprobs":[{"token":"Good","logprob":-4.933950424194336,"bytes":[71,111,111,100]}]}"#,
-    "\n",
-    r#"{"model":"smol","created_at":"2026-11-23T07:05:47.081520471Z","message":{"role":"assistant","content":" morning"},"done":false}"#,
-    "\n",
-    r#"{"model":"smol","created_at":"2026-11-23T07:05:48.112286882Z","message":{"role":"assistant","content":""},"done":true,"done_reason":"length","total_duration":2373942027,"load_duration":1063543488,"prompt_eval_count":11,"prompt_eval_duration":218803941,"eval_count":3,"eval_duration":1025800800}"#,
-    "\n",
-);
+/// What Ollama answered; how it was asked stands above it.
+fn recorded(file: &'static str) -> &'static str {
+    file.split_once("\n\n").unwrap().1
+}
 
-/// `curl …/api/generate -d '{"model":"smol","prompt":"Say hi","options":{"num_predict":2}}'`.
-const GENERATE: &str = concat!(
-    r#"{"model":"smol","created_at":"2026-11-23T07:05:48.261929565Z","response":"I","done":false}"#,
-    "\n",
-    r#"{"model":"smol","created_at":"2026-11-23T07:05:48.711154518Z","response":"","done":true,"done_reason":"stop","context":[1,4093],"total_duration":575800660,"load_duration":80269198,"prompt_eval_count":11,"prompt_eval_duration":42402913,"eval_count":2,"eval_duration":447553308}"#,
-    "\n",
-);
+fn chat() -> &'static str {
+    recorded(include_str!("recorded/chat.ndjson"))
+}
 
-/// `curl …/api/chat -d '{"model":"smol"}'`: one object, no line end.
-const LOAD: &str = r#"{"model":"smol","created_at":"2026-11-23T07:05:48.802584651Z","message":{"role":"assistant","content":""},"done":true,"done_reason":"load"}"#;
+fn generate() -> &'static str {
+    recorded(include_str!("recorded/generate.ndjson"))
+}
 
 fn reader(history: &str) -> Reader {
     Reader::new(&parse_chat(format!(r#"{{"model":"m","messages":[{history}]}}"#).as_bytes()).unwrap())
@@ -66,39 +58,54 @@ fn calls_of(events: &[Event]) -> Vec<&ToolCall> {
 
 #[test]
 fn a_real_chat_is_read_with_its_figures() {
-    let events = read(CHAT.as_bytes());
-    let logprobs = json!([{"token": "Good", "logprob": -4.933950424194336, "bytes": [71, 111, 111, 100]}]);
-    assert_eq!(events[0], Event::Text { text: "Good".to_owned(), logprobs: Some(logprobs) });
-    assert_eq!(events[1], text(" morning"));
+    let events = read(chat().as_bytes());
+    let logprobs = json!([{"token": "I", "logprob": -2.1941335201263428, "bytes": [73]}]);
+    assert_eq!(events[0], Event::Text { text: "I".to_owned(), logprobs: Some(logprobs) });
+    assert!(matches!(&events[2], Event::Text { text, .. } if text == " glad"));
     let finish = finish_of(&events);
-    assert_eq!((events.len(), finish.reason), (3, StopReason::Length));
+    assert_eq!((events.len(), finish.reason), (4, StopReason::Length));
     assert_eq!(finish.usage, Usage { input: Some(11), output: Some(3), cached: None });
     let durations = Durations {
-        total: Some(2_373_942_027),
-        load: Some(1_063_543_488),
-        prompt_eval: Some(218_803_941),
-        eval: Some(1_025_800_800),
+        total: Some(367_939_829),
+        load: Some(127_926_680),
+        prompt_eval: Some(192_686_017),
+        eval: Some(35_233_522),
     };
     assert_eq!((finish.durations, finish.native.len()), (durations, 0));
 }
 
 #[test]
+fn a_stream_and_a_single_answer_of_the_same_request_say_the_same() {
+    let said = |events: &[Event]| -> String {
+        events
+            .iter()
+            .filter_map(|event| if let Event::Text { text, .. } = event { Some(text.as_str()) } else { None })
+            .collect()
+    };
+    let single = read(recorded(include_str!("recorded/chat_single.json")).as_bytes());
+    let stream = read(chat().as_bytes());
+    assert_eq!(said(&single), said(&stream));
+    assert_eq!(finish_of(&single).usage, finish_of(&stream).usage);
+}
+
+#[test]
 fn a_real_prompts_context_comes_with_the_end() {
-    let events = read(GENERATE.as_bytes());
+    let events = read(generate().as_bytes());
     assert_eq!(events[0], text("I"));
-    assert_eq!(Value::Object(finish_of(&events).native.clone()), json!({"context": [1, 4093]}));
+    let context = json!({"context": [1, 4093, 198, 36218, 15876, 2, 198, 1, 520, 9531, 198, 57, 5248]});
+    assert_eq!(Value::Object(finish_of(&events).native.clone()), context);
 }
 
 #[test]
 fn a_model_that_was_only_loaded_answers_without_a_line_end() {
-    let events = read(LOAD.as_bytes());
+    let events = read(recorded(include_str!("recorded/load.ndjson")).trim_end().as_bytes());
     assert_eq!((events.len(), finish_of(&events).reason), (1, StopReason::Load));
 }
 
 #[test]
 fn lines_are_read_however_they_are_cut_even_within_a_character() {
     let line = r#"{"message":{"content":"aé😀\ud83d\ude00"},"done":false}"#;
-    let answer = format!("{line}\r\n\n{CHAT}");
+    let answer = format!("{line}\r\n\n{}", chat());
     let whole = read(answer.as_bytes());
     assert_eq!(whole[0], text("aé😀😀"));
     for cut in 0..=answer.len() {
@@ -117,7 +124,7 @@ fn lines_are_read_however_they_are_cut_even_within_a_character() {
 
 #[test]
 fn an_answer_that_ends_without_its_last_line_is_incomplete() {
-    let first = CHAT.lines().next().unwrap();
+    let first = chat().lines().next().unwrap();
     for answer in [String::new(), format!("{first}\n"), first.to_owned(), format!("{first}\n{{\"mess")] {
         let events = read(answer.as_bytes());
         assert_eq!(code_of(&events).0, Code::UpstreamIncomplete, "{answer}");
@@ -141,7 +148,7 @@ fn an_error_line_ends_the_answer_with_its_text() {
         (json!({"message": "other form"}), Code::UpstreamIncomplete, "other form"),
         (json!(7), Code::UpstreamIncomplete, "Ollama broke off its answer without a reason; try again"),
     ] {
-        let answer = format!("{}\n{}\n{CHAT}", CHAT.lines().next().unwrap(), json!({ "error": error }));
+        let answer = format!("{}\n{}\n{}", chat().lines().next().unwrap(), json!({ "error": error }), chat());
         let events = read(answer.as_bytes());
         assert_eq!((events.len(), code_of(&events)), (2, (code, message)));
     }
@@ -149,8 +156,8 @@ fn an_error_line_ends_the_answer_with_its_text() {
 
 #[test]
 fn nothing_is_read_after_the_end() {
-    let events = read(format!("{CHAT}{{\"error\":\"late\"}}\nnot json\n{CHAT}").as_bytes());
-    assert_eq!(events.len(), 3);
+    let events = read(format!("{0}{{\"error\":\"late\"}}\nnot json\n{0}", chat()).as_bytes());
+    assert_eq!(events.len(), 4);
     finish_of(&events);
 }
 
@@ -267,7 +274,7 @@ proptest! {
     fn any_bytes_however_cut_are_one_answer_with_one_end(
         pieces in proptest::collection::vec(prop_oneof![
             proptest::collection::vec(any::<u8>(), 0..40),
-            proptest::sample::select(CHAT.lines().chain(GENERATE.lines()).map(|line| format!("{line}\n").into_bytes()).collect::<Vec<_>>()),
+            proptest::sample::select(chat().lines().chain(generate().lines()).map(|line| format!("{line}\n").into_bytes()).collect::<Vec<_>>()),
             Just(b"{\"error\":\"x\"}\n".to_vec()),
         ], 0..8),
         step in 1_usize..30,
