@@ -361,6 +361,51 @@ async fn a_cancel_midway_closes_the_connection_and_says_what_was_used() {
 }
 
 #[tokio::test]
+async fn a_caller_who_leaves_before_its_body_is_whole_never_reaches_ollama() {
+    let (address, seen) = ollama(String::new(), After::WaitForClose).await;
+    let running = start(address, open("/api/chat"));
+    let half = Bytes::from_static(&BODY.as_bytes()[..BODY.len() / 2]);
+    running.caller.send(Received::Data(half)).await.unwrap();
+    running.caller.send(Received::Cancelled("caller left".to_owned())).await.unwrap();
+    let bodies = running.work.bodies.clone();
+    assert_eq!(running.failure().await.code, Code::Cancelled);
+    assert!(bodies.share().grow(crate::work::BODIES_POOL), "its half is given back");
+    assert!(!seen.is_finished());
+}
+
+/// To leave while Ollama loads the model would abort the load, of which others have the use.
+#[tokio::test]
+async fn a_deadline_that_passes_while_the_model_loads_is_told_at_once_and_leaves_the_load_alone() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (loaded, wait) = tokio::sync::oneshot::channel::<()>();
+    let server = tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        read_request(&mut socket).await;
+        wait.await.unwrap();
+        socket.write_all(streamed(&[CHUNK], true).as_bytes()).await.unwrap();
+        socket.read_to_end(&mut Vec::new()).await.unwrap();
+    });
+    let mut open = open("/api/chat");
+    open.policy.deadline_ms = Some(300);
+    open.policy.hard = true;
+    let mut running = start_with_body(address, open, BODY).await;
+    while running.work.admission.total(now()) == 0 {
+        tokio::task::yield_now().await;
+    }
+    // Its time in memory had just ended: the request itself has it loaded.
+    running.work.admission.resident(now(), now(), std::iter::empty());
+    let Sent::Fail(failure) = running.next().await else { panic!() };
+    assert_eq!(failure.code, Code::DeadlineExceeded);
+    assert!(!server.is_finished() && !running.task.is_finished());
+    assert_eq!(running.work.admission.total(now()), 1);
+    loaded.send(()).unwrap();
+    timeout(PATIENCE, server).await.unwrap().unwrap();
+    timeout(PATIENCE, running.task).await.unwrap().unwrap();
+    fixtures::all_slots_are_free(&running.work).await;
+}
+
+#[tokio::test]
 async fn a_large_single_answer_flows_and_arrives_whole() {
     let numbers = format!("[{}1]", "0.125,".repeat(100_000));
     let vector = format!("{{\"embeddings\":[{numbers}],\"prompt_eval_count\":9}}");

@@ -149,3 +149,18 @@ fn assert_own_error(path: &str, stream: bool, answer: &str) {
     };
     assert!(message.as_str().is_some_and(|message| message.contains("the runner stopped")), "{path}: {answer}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_who_leaves_after_a_sign_of_life_never_reaches_ollama() {
+    let way = Way::with(vec![slow("m")], HEARTBEATS).await;
+    let _held = way.hold("m").await;
+    for (path, body) in dialects("m", true) {
+        let (_, stream) = while_waiting(&way, path, &body).await;
+        way.until_waiting(1).await;
+        drop(stream);
+        way.until_waiting(0).await;
+    }
+    let reached =
+        way.ollama().requests().into_iter().any(|seen| String::from_utf8_lossy(&seen.body).contains("Say hello."));
+    assert!(!reached, "a request whose caller had left was sent");
+}
