@@ -41,7 +41,9 @@ impl Ledger {
         if model.has_slot() {
             return Some(admit(model, now, ticket, ask));
         }
-        if model.queue.len() < queue_limit {
+        // Whom slots await that are free but cannot be had yet (a load, a probe) is in nobody's way.
+        let free = model.parallel.slots().saturating_sub(model.running.len());
+        if model.queue.len() < queue_limit + free {
             return None;
         }
         let wait = self.drain(now, index);

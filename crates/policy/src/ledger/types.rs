@@ -17,7 +17,7 @@ pub struct Limits {
 
 impl Limits {
     /// The most that [`Limits::queue`] is taken for: an entry is some 250 bytes, so a model's
-    /// queue stays below 300 KiB, and a decision over all of it below a quarter millisecond.
+    /// queue, with 256 whose slots are free as soon as it is loaded, stays below 350 KiB, and a decision over all of it below a quarter millisecond.
     pub const LONGEST_QUEUE: usize = 1_024;
 }
 

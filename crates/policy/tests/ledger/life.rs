@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use causeway_policy::{Ask, Event, Ledger, Limits, Loaded, OverflowReason, ParallelFault, RefusalCode, Verdict};
+use causeway_policy::{
+    Ask, Event, Ledger, Limits, Loaded, OverflowReason, ParallelFault, RefusalCode, Ticket, Verdict,
+};
 
 use crate::gpu::Gpu;
 use crate::world::{ANSWER, World, close, honest, ms, overflow, refusal, settings};
@@ -200,15 +202,22 @@ fn a_silent_stream_leads_to_a_probe_and_a_probe_that_hangs_to_an_unload() {
     assert_eq!(world.events(), [Event::Granted(waiting)]);
 }
 
-#[test]
-fn a_hanging_model_is_probed_although_others_wait_for_its_slot() {
+/// Two slots that have been silent for a minute, of which one was given back, and who waits for it.
+fn silent() -> (World, Ticket, Ticket) {
     let mut world = World::learnt(2);
     let (first, second) = (world.admitted(), world.admitted());
     let ask = world.ask();
     let waiting = world.queued(&ask);
     world.pass(Duration::from_secs(60));
     world.ledger.failed(world.now, first);
+    assert!(world.status().suspect);
     assert_eq!(world.events(), [], "what has hung for a minute gets nothing new");
+    (world, second, waiting)
+}
+
+#[test]
+fn a_hanging_model_is_probed_although_others_wait_for_its_slot() {
+    let (mut world, second, waiting) = silent();
     world.ledger.failed(world.now, second);
     assert_eq!(world.events(), [Event::Probe(world.model)]);
     world.ledger.probed(world.now, world.model);
@@ -217,14 +226,7 @@ fn a_hanging_model_is_probed_although_others_wait_for_its_slot() {
 
 #[test]
 fn a_suspect_model_that_says_something_goes_on() {
-    let mut world = World::learnt(2);
-    let (first, second) = (world.admitted(), world.admitted());
-    let ask = world.ask();
-    let waiting = world.queued(&ask);
-    world.pass(Duration::from_secs(60));
-    world.ledger.failed(world.now, first);
-    assert!(world.status().suspect);
-    assert_eq!(world.events(), []);
+    let (mut world, second, waiting) = silent();
     world.ledger.first_token(world.now, second);
     assert!(!world.status().suspect);
     assert_eq!(world.events(), [Event::Granted(waiting)]);

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use causeway_policy::{
-    Ask, Deadline, Event, Forecast, Late, Ledger, Limits, Measured, OverflowReason, Refusal, RefusalCode, Verdict,
+    Ask, Deadline, Event, Forecast, Late, Ledger, Limits, Loaded, Measured, OverflowReason, Refusal, RefusalCode,
+    Verdict,
 };
 
 use crate::world::{ANSWER, PREFILL, World, close, ms, overflow, refusal, saturated, settings, start};
@@ -175,6 +176,21 @@ fn a_full_queue_refuses_with_the_whole_drain_and_overflows_what_can() {
     close(saturated(world.submit(&ask).1), ANSWER * 3, 30);
     let ask = world.soft(60_000);
     assert_eq!(world.submit(&ask).1, overflow(OverflowReason::QueueFull));
+}
+
+#[test]
+fn who_will_have_a_slot_once_the_model_is_loaded_takes_no_place_from_those_who_wait_behind() {
+    let mut world = World::new(1);
+    world.ledger = Ledger::new(Limits { queue: 3 });
+    world.model = world.ledger.model(world.now, "m", settings(200)).unwrap();
+    let ask = world.ask();
+    for _ in 0..203 {
+        world.queued(&ask);
+    }
+    assert_eq!(refusal(world.submit(&ask).1).code, RefusalCode::Saturated);
+    assert_eq!(world.events(), [Event::Preload(world.model)]);
+    world.ledger.loaded(world.now, world.model, Loaded::Ready(None));
+    assert_eq!(world.events().len(), 200, "each slot is granted");
 }
 
 #[test]
