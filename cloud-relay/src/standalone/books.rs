@@ -21,8 +21,8 @@ use crate::standalone::store::{Store, StoreError};
 const BACKLOG: usize = 65_536;
 
 /// Ended requests that are found without asking the store, count: more than end while one batch is
-/// written.
-const RECENT: usize = 4_096;
+/// gathered and written. About 700 bytes each.
+const RECENT: usize = 2_048;
 
 /// How long requests are gathered for one transaction: each costs the disk a flush.
 const GATHER: Duration = Duration::from_millis(200);

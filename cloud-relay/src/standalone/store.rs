@@ -22,6 +22,9 @@ const MAX_PAGES: u32 = 262_144;
 /// The books stop at half of it, so that there is always room for a key.
 const BOOKS_PAGES: u32 = MAX_PAGES / 2;
 
+/// Pages that a connection keeps in memory, KiB: a few hundred keys, and the ends of the books' indexes.
+const CACHE_KIB: i64 = 512;
+
 /// What each version adds to the one before; the store's `user_version` counts them.
 const STEPS: [&str; 2] = [KEYS, books::SCHEMA];
 
@@ -92,6 +95,7 @@ impl Store {
         self.connection.busy_timeout(BUSY)?;
         self.connection.pragma_update(None, "journal_mode", "WAL")?;
         self.connection.pragma_update(None, "synchronous", "FULL")?;
+        self.connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
         self.limit_pages(MAX_PAGES)
     }
 
