@@ -1,0 +1,1 @@
+//! Canonical chat to Amazon Bedrock Converse and back.
