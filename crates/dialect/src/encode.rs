@@ -54,6 +54,10 @@ pub struct Answer {
     pub text: String,
     /// All thought.
     pub thinking: String,
+    /// The seal of the thought, where all of it has one.
+    pub signature: Option<String>,
+    /// Seals so far, count: with more than one, each is for a part of the thought.
+    pub(crate) seals: u32,
     /// All calls, in order.
     pub tool_calls: Vec<ToolCall>,
     /// Ollama's `logprobs`, joined in order.
@@ -86,6 +90,10 @@ impl Answer {
                 self.logprobs.extend(more);
             }
             Event::Thinking(text) => self.thinking.push_str(&text),
+            Event::Signature(seal) => {
+                self.seals += 1;
+                self.signature = Some(seal).filter(|_| self.seals == 1);
+            }
             Event::ToolCall(call) => {
                 self.rest += weigh::call(&call);
                 self.tool_calls.push(call);
@@ -116,7 +124,7 @@ impl Answer {
     /// after every event.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.text.len() + self.thinking.len() + self.rest
+        self.text.len() + self.thinking.len() + self.signature.as_ref().map_or(0, String::len) + self.rest
     }
 }
 

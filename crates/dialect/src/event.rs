@@ -1,7 +1,7 @@
 //! One answer in no dialect: what every backend tells and every encoder writes.
 //!
-//! Order: any number of [`Event::Text`], [`Event::Thinking`], [`Event::ToolCall`] and
-//! [`Event::Native`], then exactly one of [`Event::Finish`] and [`Event::Failed`]; nothing after
+//! Order: any number of [`Event::Text`], [`Event::Thinking`], [`Event::Signature`],
+//! [`Event::ToolCall`] and [`Event::Native`], then exactly one of [`Event::Finish`] and [`Event::Failed`]; nothing after
 //! that. Encoders write a well-formed stream whatever order they are told.
 
 use causeway_wire::Code;
@@ -21,6 +21,9 @@ pub enum Event {
     },
     /// More of what the model thinks.
     Thinking(String),
+    /// The seal of the thought before it, by the service that thought it: who gives the thought back must
+    /// give it too. Only Anthropic's dialect shows it.
+    Signature(String),
     /// A whole call.
     ToolCall(ToolCall),
     /// Members of one of Ollama's lines that no other event carries: only its own dialect shows
@@ -46,7 +49,7 @@ impl Event {
             Self::Text { text, .. } => !text.is_empty(),
             Self::Thinking(text) => !text.is_empty(),
             Self::ToolCall(_) => true,
-            Self::Native(_) | Self::Finish(_) | Self::Failed { .. } => false,
+            Self::Signature(_) | Self::Native(_) | Self::Finish(_) | Self::Failed { .. } => false,
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Answers as Anthropic writes them: the event stream and the single message.
 //!
 //! Invariants of the stream, whatever the order of events: `message_start` comes first, one block is
-//! open at a time, and after `message_stop` or `error` nothing follows. Thought from here carries an
-//! empty signature and no `signature_delta`: only Anthropic can seal one.
+//! open at a time, and after `message_stop` or `error` nothing follows. Thought of a local model
+//! carries an empty signature and no `signature_delta`: only the service that thought it can seal one.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -81,7 +81,7 @@ impl Encoder {
         self.close(out);
         let (content_block, delta) = match kind {
             Kind::Text => (Block::Text { text: "" }, r#""text_delta","text""#),
-            Kind::Thinking => (Block::thinking(""), r#""thinking_delta","thinking""#),
+            Kind::Thinking => (Block::Thinking { thinking: "", signature: "" }, r#""thinking_delta","thinking""#),
         };
         put(&Data::ContentBlockStart { index: self.index, content_block }, out);
         let head = format!(
@@ -98,6 +98,15 @@ impl Encoder {
             put(&Data::ContentBlockStop { index: self.index }, out);
             self.index += 1;
         }
+    }
+
+    /// The seal ends its thought, which may have been kept back by who thought it.
+    fn seal(&mut self, signature: String, out: &mut Vec<u8>) {
+        if self.open != Some(Kind::Thinking) {
+            self.begin(Kind::Thinking, out);
+        }
+        put(&Data::ContentBlockDelta { index: self.index, delta: Delta::SignatureDelta { signature } }, out);
+        self.close(out);
     }
 
     fn tool_call(&mut self, call: ToolCall, out: &mut Vec<u8>) {
@@ -139,6 +148,7 @@ impl Encode for Encoder {
             Event::Text { text, .. } => self.delta(Kind::Text, &text, out),
             Event::Thinking(text) => self.delta(Kind::Thinking, &text, out),
             Event::ToolCall(call) => self.tool_call(call, out),
+            Event::Signature(seal) => self.seal(seal, out),
             Event::Native(_) => {}
             Event::Finish(finish) => self.finish(&finish, out),
             Event::Failed { code, message } => {
@@ -172,8 +182,9 @@ pub fn whole(answer: &Answer, stamp: &Stamp, _now: u64, trailer: Map<String, Val
         return error::body_with(Dialect::Anthropic, *code, message, trailer);
     }
     let mut content = Vec::new();
-    if !answer.thinking.is_empty() {
-        content.push(Block::thinking(&answer.thinking));
+    let seal = answer.signature.as_deref();
+    if !answer.thinking.is_empty() || seal.is_some() {
+        content.push(Block::Thinking { thinking: &answer.thinking, signature: seal.unwrap_or_default() });
     }
     if !answer.text.is_empty() {
         content.push(Block::Text { text: &answer.text });
@@ -229,6 +240,7 @@ impl Data<'_> {
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Delta {
     InputJsonDelta { partial_json: String },
+    SignatureDelta { signature: String },
 }
 
 #[derive(Serialize)]
@@ -261,16 +273,19 @@ impl<'a> Message<'a> {
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Block<'a> {
-    Text { text: &'a str },
-    Thinking { thinking: &'a str, signature: &'static str },
-    ToolUse { id: String, name: &'a str, input: &'a Map<String, Value> },
-}
-
-impl<'a> Block<'a> {
+    Text {
+        text: &'a str,
+    },
     /// The signature is a required member for typed clients; an empty one claims nothing.
-    const fn thinking(thinking: &'a str) -> Self {
-        Self::Thinking { thinking, signature: "" }
-    }
+    Thinking {
+        thinking: &'a str,
+        signature: &'a str,
+    },
+    ToolUse {
+        id: String,
+        name: &'a str,
+        input: &'a Map<String, Value>,
+    },
 }
 
 #[derive(Serialize, Default)]

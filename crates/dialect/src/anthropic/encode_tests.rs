@@ -473,3 +473,37 @@ fn streams_and_single_messages_have_all_that_ollamas_own_have() {
     let ours = whole_of(&gathered(events()), &json!({}));
     assert_has_all_of(&ours, &serde_json::from_str(theirs).unwrap(), "message");
 }
+
+#[test]
+fn a_seal_ends_its_thought_and_a_single_answer_carries_it() {
+    let events = [
+        Event::Thinking("hm".to_owned()),
+        Event::Signature("seal".to_owned()),
+        Event::Text { text: "Hi".to_owned(), logprobs: None },
+        Event::Finish(Box::default()),
+    ];
+    let mut encoder = Encoder::new(stamp());
+    let (mut out, mut answer) = (Vec::new(), Answer::default());
+    for event in events {
+        encoder.event(0, event.clone(), &mut out);
+        answer.take(event);
+    }
+    let text = String::from_utf8(out).unwrap();
+    let seal = r#"{"type":"content_block_delta","index":0,"delta":{"type":"signature_delta","signature":"seal"}}"#;
+    let (before, after) = text.split_once(seal).expect(&text);
+    assert!(before.contains("thinking_delta") && after.trim_start().starts_with("event: content_block_stop"), "{text}");
+    let whole: Value = serde_json::from_slice(&whole(&answer, &stamp(), 0, Map::new())).unwrap();
+    assert_eq!(whole["content"][0], json!({ "type": "thinking", "thinking": "hm", "signature": "seal" }));
+}
+
+#[test]
+fn a_single_answer_of_several_sealed_thoughts_claims_no_seal() {
+    let mut answer = Answer::default();
+    for event in ["a", "b"] {
+        answer.take(Event::Thinking(event.to_owned()));
+        answer.take(Event::Signature(event.to_owned()));
+    }
+    answer.take(Event::Finish(Box::default()));
+    let whole: Value = serde_json::from_slice(&whole(&answer, &stamp(), 0, Map::new())).unwrap();
+    assert_eq!(whole["content"][0], json!({ "type": "thinking", "thinking": "ab", "signature": "" }));
+}

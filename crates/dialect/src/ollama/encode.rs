@@ -138,6 +138,7 @@ impl Encode for Encoder {
             Event::Text { text, logprobs } => self.text(now, &text, logprobs.as_ref(), out),
             Event::Thinking(text) => self.thinking(now, &text, out),
             Event::ToolCall(call) => self.tool_call(now, &call, out),
+            Event::Signature(_) => {}
             Event::Native(members) => self.native(now, &members, out),
             Event::Finish(finish) => self.finish(now, &finish, out),
             Event::Failed { code: _, message } => self.failed(&message, out),

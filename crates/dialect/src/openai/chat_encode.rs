@@ -118,7 +118,7 @@ impl Encode for Encoder {
             Event::Text { text, logprobs } => self.text(b"\"content\":", &text, logprobs, out),
             Event::Thinking(text) => self.text(b"\"reasoning\":", &text, None, out),
             Event::ToolCall(call) => self.call(&call, out),
-            Event::Native(_) => {}
+            Event::Signature(_) | Event::Native(_) => {}
             Event::Finish(finish) => self.finish(&finish, out),
             Event::Failed { code, message } => self.fail(code, &message, out),
         }

@@ -59,7 +59,7 @@ impl Encode for Encoder {
                     self.chunk(&text, None, &entries, out);
                 }
             }
-            Event::Thinking(_) | Event::ToolCall(_) | Event::Native(_) => {}
+            Event::Thinking(_) | Event::Signature(_) | Event::ToolCall(_) | Event::Native(_) => {}
             Event::Finish(finish) => self.finish(&finish, out),
             Event::Failed { code, message } => {
                 write::comment(&self.trailer, out);

@@ -220,7 +220,7 @@ impl Encode for Encoder {
             Event::Text { text, logprobs } => self.text(&text, logprobs, out),
             Event::Thinking(text) => self.thinking(&text, out),
             Event::ToolCall(call) => self.call(&call, out),
-            Event::Native(_) => {}
+            Event::Signature(_) | Event::Native(_) => {}
             Event::Finish(finish) => self.finish(now, &finish, out),
             Event::Failed { code, message } => self.fail(code, &message, out),
         }

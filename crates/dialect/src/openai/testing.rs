@@ -105,6 +105,7 @@ pub(super) fn events() -> impl Strategy<Value = Vec<Event>> {
     let event = prop_oneof![
         6 => (any::<String>(), proptest::option::of(value())).prop_map(|(text, logprobs)| Event::Text { text, logprobs }),
         4 => any::<String>().prop_map(Event::Thinking),
+        1 => any::<String>().prop_map(Event::Signature),
         3 => (any::<String>(), any::<String>(), any::<String>()).prop_map(|(id, name, key)| {
             Event::ToolCall(ToolCall { id, name, arguments: Map::from_iter([(key, json!([1, "\n"]))]) })
         }),
