@@ -6,6 +6,7 @@
 
 mod expect;
 mod fault;
+mod overflow;
 mod reader;
 mod source;
 #[cfg(test)]
@@ -20,6 +21,7 @@ use causeway_transport::RelayUrl;
 use causeway_wire::Backend;
 
 pub use fault::{Fault, Origin};
+pub use overflow::{Mapping, Overflow, Privacy};
 use reader::Reader;
 
 /// Where the file is looked for without `--config`.
@@ -36,8 +38,10 @@ pub struct Config {
     pub ollama: Ollama,
     /// `[admission]`
     pub admission: Admission,
-    /// `[privacy] route`
-    pub route: Route,
+    /// `[overflow]`; none where it is off.
+    pub overflow: Option<Overflow>,
+    /// `[privacy]`
+    pub privacy: Privacy,
     /// `[status] listen`: loopback.
     pub status_listen: SocketAddr,
 }
@@ -138,6 +142,8 @@ pub enum Route {
     Auto,
     /// This machine only, whatever the relay says.
     LocalOnly,
+    /// Bedrock only: this machine's models serve nobody from outside.
+    CloudOnly,
 }
 
 impl Route {
@@ -147,6 +153,7 @@ impl Route {
         match self {
             Self::Auto => vec![Backend::Local, Backend::Bedrock],
             Self::LocalOnly => vec![Backend::Local],
+            Self::CloudOnly => vec![Backend::Bedrock],
         }
     }
 }
@@ -168,13 +175,15 @@ impl Config {
         let identity = identity(&mut reader);
         let ollama = ollama(&mut reader);
         let admission = admission(&mut reader);
-        overflow(&mut reader);
-        let route = reader.or("privacy.route", Route::Auto, expect::route);
+        let overflow = overflow::overflow(&mut reader);
+        let privacy = overflow::privacy(&mut reader);
         let default_listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 9180));
         let status_listen = reader.or("status.listen", default_listen, expect::loopback);
         let faults = reader.finish();
         match relay {
-            Some(relay) if faults.is_empty() => Ok(Self { relay, identity, ollama, admission, route, status_listen }),
+            Some(relay) if faults.is_empty() => {
+                Ok(Self { relay, identity, ollama, admission, overflow, privacy, status_listen })
+            }
             _ => Err(faults),
         }
     }
@@ -236,14 +245,4 @@ fn heartbeat(reader: &mut Reader, key: &str, default: u64) -> Duration {
 fn small(reader: &mut Reader, key: &str, default: u32, most: u32) -> u32 {
     let number = reader.or(key, default.into(), expect::whole(1..=most.into(), ""));
     u32::try_from(number).unwrap_or(u32::MAX)
-}
-
-/// Overflow to Bedrock comes with a later version: off may be said, on may not.
-fn overflow(reader: &mut Reader) {
-    let _off: Option<()> = reader.optional("overflow.enabled", |value| match expect::flag(value) {
-        Ok(false) => Ok(()),
-        Ok(true) => Err("not available yet: expected false, or leave [overflow] out".to_owned()),
-        Err(expected) => Err(expected),
-    });
-    reader.refuse_all("overflow.", "not available yet: leave [overflow] out");
 }

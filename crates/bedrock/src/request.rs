@@ -7,6 +7,7 @@
 mod chance;
 mod media;
 mod messages;
+mod needs;
 mod shape;
 mod thinking;
 mod tools;
@@ -24,6 +25,7 @@ use causeway_dialect::chat::{Format, Request};
 use crate::answer::Reader;
 use crate::family::Family;
 use crate::names::Names;
+pub use needs::needs;
 
 /// Most pairs of request metadata (the service's model).
 const MOST_METADATA: usize = 16;
@@ -97,11 +99,11 @@ struct Making<'a> {
 ///
 /// What the request needs and the model, or Converse itself, does not have.
 pub fn map(request: &Request, target: &Target, metadata: &[(&str, &str)]) -> Result<Mapped, Unmapped> {
-    refuse_local_only(request)?;
     let input_estimate = count::estimate(request, count::TOKENS_PER_BYTE);
+    needs(request, target, input_estimate)?;
     let mut making =
         Making { request, target, lost: Vec::new(), names: Names::default(), thinks: thinking::Thinks::default() };
-    let max_tokens = making.max_tokens(input_estimate)?;
+    let max_tokens = making.max_tokens();
     let tools = making.tools()?;
     making.thinks = making.thinking(tools.is_forced(), max_tokens);
     let (system, messages) = making.conversation(tools.are_told())?;
@@ -128,17 +130,6 @@ pub fn map(request: &Request, target: &Target, metadata: &[(&str, &str)]) -> Res
     Ok(Mapped { lost: making.lost, input_estimate, max_tokens, reader, call })
 }
 
-/// What only Ollama itself can serve, and what is no request for an answer.
-fn refuse_local_only(request: &Request) -> Result<(), Unmapped> {
-    if let Some(field) = request.only_local() {
-        return Err(Unmapped(format!("`{field}` can be honoured by a local model only")));
-    }
-    if request.is_empty() {
-        return Err(Unmapped("a request without a prompt loads a local model: there is nothing to answer".to_owned()));
-    }
-    Ok(())
-}
-
 impl Making<'_> {
     /// Names something of the caller's that has no effect, once.
     fn lose(&mut self, name: &str) {
@@ -153,20 +144,10 @@ impl Making<'_> {
         }
     }
 
-    /// Always said: without it a call may cost as much as the model can write.
-    fn max_tokens(&mut self, input: u64) -> Result<u32, Unmapped> {
-        let cap = self.target.max_tokens.max(1);
-        let asked = self.request.max_tokens.filter(|asked| *asked > 0);
-        self.lose_if(asked.is_some_and(|asked| asked > cap), "max_tokens");
-        let most = asked.unwrap_or(cap).min(cap);
-        let context = self.target.family.context;
-        if input.saturating_add(most.into()) > context.into() {
-            return Err(Unmapped(format!(
-                "prompt and answer need about {} tokens, and the mapped model's context has {context}",
-                input.saturating_add(most.into())
-            )));
-        }
-        Ok(most)
+    fn max_tokens(&mut self) -> u32 {
+        let most = needs::max_tokens(self.request, self.target);
+        self.lose_if(self.request.max_tokens.is_some_and(|asked| asked > most), "max_tokens");
+        most
     }
 
     fn output(&mut self) -> Option<OutputConfig> {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::document;
 use crate::family::Family;
-use crate::request::{Mapped, Target, Unmapped, map};
+use crate::request::{Mapped, Target, Unmapped, map, needs};
 
 const CLAUDE: &str = "us.anthropic.claude-sonnet-4-5-20250929-v1:0";
 const NOVA: &str = "us.amazon.nova-lite-v1:0";

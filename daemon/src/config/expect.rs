@@ -6,9 +6,12 @@ use std::path::PathBuf;
 
 use causeway_transport::{RelayUrl, is_denied};
 
+use causeway_bedrock::Family;
+use causeway_policy::BudgetCap;
+
 use super::reader::Expected;
 use super::source::Value;
-use super::{OllamaUrl, Route};
+use super::{OllamaUrl, Route, overflow};
 
 fn text_of(value: &Value) -> Option<&str> {
     match value {
@@ -119,8 +122,8 @@ pub(super) fn route(value: &Value) -> Result<Route, Expected> {
     match text_of(value) {
         Some("auto") => Ok(Route::Auto),
         Some("local-only") => Ok(Route::LocalOnly),
-        Some("cloud-only") => Err("not available yet: expected \"auto\" or \"local-only\"".to_owned()),
-        _ => Err("expected \"auto\" or \"local-only\"".to_owned()),
+        Some("cloud-only") => Ok(Route::CloudOnly),
+        _ => Err("expected \"auto\", \"local-only\" or \"cloud-only\"".to_owned()),
     }
 }
 
@@ -131,4 +134,80 @@ pub(super) fn loopback(value: &Value) -> Result<SocketAddr, Expected> {
         Some(_) => Err("expected a loopback address: the status port has no password".to_owned()),
         None => Err("expected IP:PORT on loopback, such as 127.0.0.1:9180".to_owned()),
     }
+}
+
+pub(super) fn text(value: &Value) -> Result<String, Expected> {
+    match text_of(value) {
+        Some(text) if !text.trim().is_empty() => Ok(text.to_owned()),
+        Some(_) | None => Err("expected a text in quotes".to_owned()),
+    }
+}
+
+/// Letters, digits and hyphens, so that it cannot lead the SDK to another host.
+pub(super) fn region(value: &Value) -> Result<String, Expected> {
+    let fits = |text: &&str| {
+        !text.is_empty() && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+    };
+    let region = text_of(value).filter(fits).map(str::to_owned);
+    region.ok_or_else(|| "expected an AWS region, such as \"us-east-1\"".to_owned())
+}
+
+/// Plain HTTP only on this machine: prompts travel over it.
+pub(super) fn endpoint(value: &Value) -> Result<String, Expected> {
+    const FORM: &str = "expected https://HOST[:PORT], or http:// on a loopback address";
+    let text = text_of(value).ok_or(FORM)?;
+    let url = reqwest::Url::parse(text).map_err(|_| FORM)?;
+    let host = url.host_str().ok_or(FORM)?;
+    let address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
+    let local = host == "localhost" || address.is_some_and(|address| address.is_loopback());
+    if url.scheme() != "https" && !(url.scheme() == "http" && local) {
+        return Err(FORM.to_owned());
+    }
+    refuse_denied(host)?;
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+pub(super) fn credentials(value: &Value) -> Result<(), Expected> {
+    match text_of(value) {
+        Some("default") => Ok(()),
+        Some("iot") => Err("not available yet: expected \"default\", the AWS SDK's own chain".to_owned()),
+        _ => Err("expected \"default\", the AWS SDK's own chain".to_owned()),
+    }
+}
+
+pub(super) fn service_tier(value: &Value) -> Result<String, Expected> {
+    let known = text_of(value).filter(|tier| ["priority", "default", "flex", "reserved"].contains(tier));
+    known.map(str::to_owned).ok_or_else(|| "expected \"priority\", \"default\", \"flex\" or \"reserved\"".to_owned())
+}
+
+pub(super) fn mapping(value: &Value) -> Result<(), Expected> {
+    match text_of(value) {
+        Some("same-weights") => Ok(()),
+        _ => Err("expected \"same-weights\", or [[overflow.model]] for each model".to_owned()),
+    }
+}
+
+pub(super) fn family(value: &Value) -> Result<&'static Family, Expected> {
+    let family = text_of(value).and_then(Family::named);
+    family.ok_or_else(|| format!("expected one of {}", Family::names().collect::<Vec<_>>().join(", ")))
+}
+
+/// Zero or more dollars.
+pub(super) fn dollars(value: &Value) -> Result<f64, Expected> {
+    let dollars = match value {
+        Value::Float(dollars) => Some(*dollars),
+        Value::Integer(dollars) => Some(*dollars as f64),
+        Value::Env(text) => text.parse().ok(),
+        Value::Text(_) | Value::Bool(_) | Value::List(_) | Value::Other(_) => None,
+    };
+    let dollars = dollars.filter(|dollars: &f64| dollars.is_finite() && *dollars >= 0.0);
+    dollars.ok_or_else(|| "expected dollars, such as 0.30".to_owned())
+}
+
+pub(super) fn daily_usd(value: &Value) -> Result<BudgetCap, Expected> {
+    if text_of(value) == Some("unlimited") {
+        return Ok(BudgetCap::Unlimited);
+    }
+    let dollars = dollars(value).map_err(|_| "expected dollars a day, such as 5.0, or \"unlimited\"".to_owned())?;
+    Ok(overflow::cap(dollars))
 }

@@ -23,7 +23,7 @@ fn the_shipped_file_is_valid_and_equals_the_defaults() {
 fn the_shipped_files_commented_settings_are_valid_too() {
     let mut text = String::new();
     for line in SHIPPED.lines() {
-        let setting = line.strip_prefix("# ").filter(|rest| rest.starts_with("[[") || rest.contains(" = "));
+        let setting = line.strip_prefix("# ").filter(|rest| rest.starts_with('[') || rest.contains(" = "));
         text.push_str(setting.unwrap_or(line));
         text.push('\n');
     }

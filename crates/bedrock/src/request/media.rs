@@ -12,7 +12,12 @@ use super::{Unmapped, impossible};
 pub(super) const MOST_IMAGES: usize = 20;
 
 /// Largest picture, bytes: 3.75 MB, same place.
-const LARGEST: usize = 3_750_000;
+pub(super) const LARGEST: usize = 3_750_000;
+
+/// Bytes of a picture, without decoding it.
+pub(super) fn size(image: &Image) -> usize {
+    image.base64.trim_end_matches('=').len() / 4 * 3
+}
 
 /// By its first bytes, whatever the caller called it: a wrong name is refused there.
 pub(super) fn image(image: &Image) -> Result<ImageBlock, Unmapped> {
@@ -27,8 +32,5 @@ pub(super) fn image(image: &Image) -> Result<ImageBlock, Unmapped> {
         }
     };
     let bytes = STANDARD.decode(&image.base64).map_err(impossible)?;
-    if bytes.len() > LARGEST {
-        return Err(Unmapped("Bedrock reads pictures up to 3.75 MB only (images)".to_owned()));
-    }
     ImageBlock::builder().format(format).source(ImageSource::Bytes(Blob::new(bytes))).build().map_err(impossible)
 }

@@ -35,7 +35,6 @@ struct Turn {
 struct Turns {
     turns: Vec<Turn>,
     ids: Ids,
-    images: usize,
     /// Calls and results are told as such, not as text.
     tools: bool,
 }
@@ -52,7 +51,7 @@ impl Making<'_> {
     /// System texts, and the turns. `tools`: calls and results may be told as such.
     pub(super) fn conversation(&mut self, tools: bool) -> Result<(Vec<String>, Vec<Message>), Unmapped> {
         let mut system = Vec::new();
-        let mut turns = Turns { turns: Vec::new(), ids: Ids::default(), images: 0, tools };
+        let mut turns = Turns { turns: Vec::new(), ids: Ids::default(), tools };
         match &self.request.input {
             Input::Prompt(prompt) => {
                 system.extend(prompt.system.clone().filter(|text| !text.trim().is_empty()));
@@ -88,9 +87,7 @@ impl Making<'_> {
         for part in parts {
             match part {
                 Part::Text(text) => turns.text(&speaker, text),
-                Part::Image(image) if speaker == ConversationRole::User => {
-                    turns.image(self.target.family.images, image)?;
-                }
+                Part::Image(image) if speaker == ConversationRole::User => turns.image(image)?,
                 // Only users show pictures.
                 Part::Image(_) => self.lose("messages.images"),
                 Part::Thinking { text, signature } => match signature {
@@ -104,7 +101,7 @@ impl Making<'_> {
                     let name = self.names.out(&call.name);
                     turns.call(call, name)?;
                 }
-                Part::ToolResult(result) => turns.result(result, self.target.family.images)?,
+                Part::ToolResult(result) => turns.result(result)?,
             }
         }
         Ok(())
@@ -127,25 +124,10 @@ impl Turns {
         }
     }
 
-    fn image(&mut self, able: bool, image: &chat::Image) -> Result<(), Unmapped> {
-        let block = self.picture(able, image)?;
-        self.turn(&ConversationRole::User).blocks.push(ContentBlock::Image(block));
+    fn image(&mut self, image: &chat::Image) -> Result<(), Unmapped> {
+        let block = ContentBlock::Image(media::image(image)?);
+        self.turn(&ConversationRole::User).blocks.push(block);
         Ok(())
-    }
-
-    fn picture(
-        &mut self,
-        able: bool,
-        image: &chat::Image,
-    ) -> Result<aws_sdk_bedrockruntime::types::ImageBlock, Unmapped> {
-        if !able {
-            return Err(Unmapped("the mapped model sees no pictures (images)".to_owned()));
-        }
-        self.images += 1;
-        if self.images > media::MOST_IMAGES {
-            return Err(Unmapped(format!("Bedrock takes at most {} pictures (images)", media::MOST_IMAGES)));
-        }
-        media::image(image)
     }
 
     fn thought(&mut self, text: &str, signature: &str) -> Result<(), Unmapped> {
@@ -170,17 +152,17 @@ impl Turns {
         Ok(())
     }
 
-    fn result(&mut self, result: &ToolResult, images: bool) -> Result<(), Unmapped> {
+    fn result(&mut self, result: &ToolResult) -> Result<(), Unmapped> {
         let Some(id) = self.answered(result) else {
             // Nobody asked for it: it is told as text, not lost.
-            return self.loose_result(result, images);
+            return self.loose_result(result);
         };
         let mut content = Vec::new();
         for part in &result.parts {
             match part {
                 Part::Text(text) if text.trim().is_empty() => {}
                 Part::Text(text) => content.push(ToolResultContentBlock::Text(text.clone())),
-                Part::Image(image) => content.push(ToolResultContentBlock::Image(self.picture(images, image)?)),
+                Part::Image(image) => content.push(ToolResultContentBlock::Image(media::image(image)?)),
                 Part::Thinking { .. } | Part::ToolCall(_) | Part::ToolResult(_) => {}
             }
         }
@@ -194,13 +176,13 @@ impl Turns {
         Ok(())
     }
 
-    fn loose_result(&mut self, result: &ToolResult, images: bool) -> Result<(), Unmapped> {
+    fn loose_result(&mut self, result: &ToolResult) -> Result<(), Unmapped> {
         let name = result.name.as_deref().unwrap_or("the function");
         let text: Vec<String> = texts(&result.parts).collect();
         self.text(&ConversationRole::User, &format!("[{name} gave: {}]", text.join("\n")));
         for part in &result.parts {
             if let Part::Image(image) = part {
-                self.image(images, image)?;
+                self.image(image)?;
             }
         }
         Ok(())

@@ -63,9 +63,6 @@ impl Making<'_> {
         if self.request.tools.is_empty() || self.request.tool_choice == chat::ToolChoice::None {
             return Ok(Offer { config: None, kind: Kind::Silent });
         }
-        if family.tools == Tools::None {
-            return Err(Unmapped("the mapped model calls no functions (tools)".to_owned()));
-        }
         let tools: Vec<Tool> = self.specs()?;
         let (choice, kind) = self.choice()?;
         let config = ToolConfiguration::builder().set_tools(Some(tools)).set_tool_choice(choice).build();
@@ -74,13 +71,6 @@ impl Making<'_> {
 
     /// One function that must be called and whose arguments are the answer.
     fn writer(&mut self, schema: &Value) -> Result<Offer, Unmapped> {
-        if !self.request.tools.is_empty() {
-            let message = "the mapped model cannot be held to a format while it has tools (format, response_format)";
-            return Err(Unmapped(message.to_owned()));
-        }
-        if !self.target.family.can_force_a_tool() || !schema.is_object() {
-            return Err(Unmapped("the mapped model cannot be held to a format (format, response_format)".to_owned()));
-        }
         let tool = chat::Tool {
             name: ANSWER.to_owned(),
             description: Some("The answer, in the form that was asked for.".to_owned()),
@@ -131,9 +121,6 @@ impl Making<'_> {
             }
             chat::ToolChoice::Named(name) if able == Tools::Named => {
                 let name = name.clone();
-                if !self.request.tools.iter().any(|tool| tool.name == name) {
-                    return Err(Unmapped("tool_choice names a function that is not among the tools".to_owned()));
-                }
                 (Some(self.force(&name)?), Kind::Forced)
             }
             chat::ToolChoice::Required | chat::ToolChoice::Named(_) => {
