@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use causeway_policy::{Budget, BudgetCap, Day, DayBook, Exhausted, ReservationId, Usd};
+use causeway_policy::{Budget, BudgetCap, Day, DayBook, Exhausted, MAX_OPEN_RESERVATIONS, ReservationId, Usd};
 use proptest::prelude::*;
 
 #[derive(Clone, Copy, Debug)]
@@ -111,7 +111,7 @@ impl Judge {
                 assert!(amount > left && told.nanos() == left);
                 assert_eq!(next_day, (self.latest + 1) * 86_400);
             }
-            Err(Exhausted::Open) => panic!("so many are never open here"),
+            Err(Exhausted::Open) => assert_eq!(self.open.len(), MAX_OPEN_RESERVATIONS),
         }
     }
 
