@@ -77,6 +77,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) model: &'a str,
     /// Its slots, as configured.
     pub(crate) settings: ModelSettings,
+    /// Bedrock could serve it.
+    pub(crate) overflow: bool,
 }
 
 /// The shared admission of all requests.
@@ -173,6 +175,7 @@ impl Admission {
         let mut inner = self.inner();
         let probes = match inner.pass(now, wanted.model) {
             Ok(probes) => probes,
+            Err(_) if wanted.overflow => return (Verdict::Overflow(OverflowReason::LocalDown), None),
             Err(pause) => {
                 let refusal = Refusal { code: RefusalCode::LocalUnavailable, retry_after: pause };
                 return (Verdict::Refuse(refusal), None);
@@ -240,6 +243,14 @@ impl Admission {
         let mut inner = self.inner();
         inner.ledger.probed(now, model);
         self.settle(inner, now);
+    }
+
+    /// Bedrock's first token for one of this model's requests took so long, from its start there.
+    pub(crate) fn overflowed(&self, model: &str, first_token: Duration) {
+        let mut inner = self.inner();
+        if let Some(id) = inner.models.get(model).map(|known| known.id) {
+            inner.ledger.overflowed(id, first_token);
+        }
     }
 
     /// A wedged model was unloaded.

@@ -29,8 +29,10 @@ use crate::metrics::Metrics;
 use crate::notify;
 use crate::observe::Observer;
 use crate::ollama::Ollama;
+use crate::overflow::Overflow;
 use crate::ready::{self, ReadyFile};
 use crate::request;
+use crate::routes::Routes;
 use crate::signals::{Signal, Signals};
 use crate::status::{self, Certificate, View};
 use crate::work::Work;
@@ -55,6 +57,9 @@ const LOAD_GATHER: Duration = Duration::from_millis(50);
 /// Upkeep of metrics and the service manager's status line.
 const UPKEEP: Duration = Duration::from_secs(5);
 
+/// The file of the day's budget.
+const LEDGER: &str = "budget.sqlite";
+
 /// What `run` was told on the command line.
 #[derive(Debug, Default)]
 pub(crate) struct Options {
@@ -75,7 +80,8 @@ pub(crate) enum Ended {
 pub(crate) async fn run(config: Config, identity: Identity, options: Options) -> anyhow::Result<Ended> {
     let listener = listen(&config).await?;
     let mut signals = Signals::new()?;
-    let (mut app, tasks) = App::build(config, identity)?;
+    let overflow = open_overflow(&config).await?;
+    let (mut app, tasks) = App::build(config, identity, overflow)?;
     app.start(tasks, listener, options.ready_file)?;
     notify::ready();
     app.serve(&mut signals).await?;
@@ -87,7 +93,12 @@ struct Tasks {
     link: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
     incoming: mpsc::Receiver<Incoming>,
     chores: mpsc::Receiver<Chore>,
+    /// Keeps Bedrock's credentials fresh.
+    credentials: Option<Fresh>,
 }
+
+/// See [`Tasks::credentials`].
+type Fresh = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
 struct App {
     config: Config,
@@ -105,15 +116,20 @@ struct App {
 }
 
 impl App {
-    fn build(config: Config, identity: Identity) -> anyhow::Result<(Self, Tasks)> {
+    fn build(
+        config: Config,
+        identity: Identity,
+        overflow: Option<(Arc<Overflow>, Fresh)>,
+    ) -> anyhow::Result<(Self, Tasks)> {
         let tls = Arc::new(ArcSwap::new(Arc::clone(&identity.tls)));
+        let routes = Routes::new(config.privacy.clone(), config.overflow.clone());
         let wire = EdgeConfig {
             edge: identity.edge.clone(),
             instance: InstanceId::new(rand::random()),
             software: concat!("causewayd/", env!("CARGO_PKG_VERSION")).to_owned(),
             connections: config.relay.connections,
             max_streams: MAX_STREAMS,
-            ceiling: config.route.ceiling(),
+            ceiling: routes.general(),
         };
         let link_config = EdgeLinkConfig { wire, url: config.relay.url.clone(), tls: Arc::clone(&tls) };
         let (link, driver, incoming) = EdgeLink::new(link_config);
@@ -121,7 +137,8 @@ impl App {
         let observer = Observer::new(Metrics::new()?);
         let ollama = Ollama::new(&config.ollama.url)?;
         let settings = (config.ollama.clone(), config.admission.clone());
-        let (work, chores) = Work::new(ollama, settings, catalog.clone(), observer);
+        let (overflow, credentials) = overflow.unzip();
+        let (work, chores) = Work::new(ollama, settings, (routes, overflow), catalog.clone(), observer);
         let watched = link.clone();
         let view = Arc::new(View {
             work: Arc::clone(&work),
@@ -135,7 +152,7 @@ impl App {
         let (core, requests) = (JoinSet::new(), JoinSet::new());
         let (_nobody, closed) = mpsc::channel(1);
         let app = Self { config, link, tls, work, view, catalog, incoming: closed, unfit: None, core, requests };
-        Ok((app, Tasks { link: Box::pin(driver), incoming, chores }))
+        Ok((app, Tasks { link: Box::pin(driver), incoming, chores, credentials }))
     }
 
     /// Spawns every task that lives as long as the process.
@@ -157,12 +174,16 @@ impl App {
         let poll = catalog::poll(
             self.work.ollama.clone(),
             self.config.ollama.clone(),
-            self.config.route.ceiling(),
+            self.work.routes.clone(),
             self.catalog.clone(),
             listener,
         );
         self.spawn("catalog", poll);
         self.spawn("load", report_load(Arc::clone(&self.work), self.link.clone()));
+        if let (Some(overflow), Some(fresh)) = (self.work.overflow.clone(), tasks.credentials) {
+            self.spawn("credentials", fresh);
+            self.spawn("budget", async move { overflow.ended().await });
+        }
         if let Some(path) = ready_file {
             ready::write(&path, &ReadyFile::new(address))?;
         }
@@ -304,6 +325,9 @@ impl App {
             }
         }
         self.link.shutdown();
+        if let Some(overflow) = &self.work.overflow {
+            overflow.close().await;
+        }
         let patience = if ended == Ended::Drained { DELIVERY } else { PARTING };
         let closed =
             timeout(patience, async { while !matches!(self.core.join_next().await, Some(Ok("link")) | None) {} });
@@ -335,6 +359,16 @@ impl App {
 /// A signal to stop.
 async fn stopped(signals: &mut Signals) {
     while signals.next().await != Signal::Stop {}
+}
+
+/// The ledger lies beside the identity's directory: both are this edge's, and only this service writes there.
+async fn open_overflow(config: &Config) -> anyhow::Result<Option<(Arc<Overflow>, Fresh)>> {
+    let Some(settings) = &config.overflow else { return Ok(None) };
+    let directory = config.identity.directory.parent().unwrap_or(&config.identity.directory);
+    let (overflow, fresh) = Overflow::open(settings, &directory.join(LEDGER)).await?;
+    let models = settings.mappings.iter().map(|mapping| mapping.local.as_str()).collect::<Vec<_>>().join(", ");
+    tracing::info!(region = settings.region, models, "overflow to Bedrock is on");
+    Ok(Some((overflow, Box::pin(fresh) as Fresh)))
 }
 
 async fn listen(config: &Config) -> anyhow::Result<TcpListener> {

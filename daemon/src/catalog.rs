@@ -24,6 +24,7 @@ use tokio::time::timeout;
 use crate::config::Ollama as Settings;
 use crate::gate;
 use crate::ollama::Ollama;
+use crate::routes::Routes;
 
 /// A model just created can be used after this long at the latest.
 pub(crate) const POLL_EVERY: Duration = Duration::from_secs(10);
@@ -215,7 +216,7 @@ pub(crate) trait Listener: Send {
 pub(crate) async fn poll(
     ollama: Ollama,
     settings: Settings,
-    ceiling: Vec<Backend>,
+    routes: Routes,
     catalog: Catalog,
     mut listener: impl Listener,
 ) {
@@ -223,7 +224,7 @@ pub(crate) async fn poll(
     loop {
         let (before, number) = (catalog.known(), catalog.begin());
         let asked = crate::now();
-        let (after, ps) = look(&ollama, &settings, &ceiling, &before).await;
+        let (after, ps) = look(&ollama, &settings, &routes, &before).await;
         report(&before, &after);
         let answered = after.error.is_none();
         if answered && announced.as_ref() != Some(&after.models) {
@@ -253,7 +254,7 @@ fn rows<'a>(known: &'a Known, ps: &Ps) -> Vec<Row<'a>> {
 }
 
 /// The three questions go out together, so that a read takes no longer than the slowest.
-async fn look(ollama: &Ollama, settings: &Settings, ceiling: &[Backend], before: &Known) -> (Known, Option<Ps>) {
+async fn look(ollama: &Ollama, settings: &Settings, routes: &Routes, before: &Known) -> (Known, Option<Ps>) {
     let known_version = before.version.clone().filter(|_| before.error.is_none());
     let version = async {
         match known_version {
@@ -277,8 +278,9 @@ async fn look(ollama: &Ollama, settings: &Settings, ceiling: &[Backend], before:
         if let Some(shown) = known.shown.get(&tag.digest) {
             tag.capabilities.clone_from(shown);
         }
-        add(&mut known, tag, settings, ceiling, &resident);
+        add(&mut known, tag, settings, routes, &resident);
     }
+    add_mapped(&mut known, settings, routes);
     (known, ps)
 }
 
@@ -304,7 +306,7 @@ async fn show(ollama: &Ollama, tags: &Tags, before: &HashMap<String, Vec<String>
     shown
 }
 
-fn add(known: &mut Known, tag: Tag, settings: &Settings, ceiling: &[Backend], resident: &HashSet<&str>) {
+fn add(known: &mut Known, tag: Tag, settings: &Settings, routes: &Routes, resident: &HashSet<&str>) {
     let Ok(name) = ModelName::parse(&tag.name) else { return };
     if name.is_cloud() || !tag.remote_host.is_empty() {
         known.remote.insert(name.short());
@@ -323,8 +325,21 @@ fn add(known: &mut Known, tag: Tag, settings: &Settings, ceiling: &[Backend], re
         digest: tag.digest,
         context: tag.details.context_length,
         capabilities: tag.capabilities,
-        ceiling: ceiling.to_vec(),
+        ceiling: routes.ceiling(&name),
     });
+}
+
+/// Models that this machine has not and that a mapping names: they are served elsewhere.
+fn add_mapped(known: &mut Known, settings: &Settings, routes: &Routes) {
+    for name in routes.named() {
+        let is_here = known.local.contains_key(name.as_short()) || known.remote.contains(name.as_short());
+        let ceiling: Vec<Backend> =
+            routes.ceiling(&name).into_iter().filter(|backend| *backend == Backend::Bedrock).collect();
+        if is_here || name.is_cloud() || ceiling.is_empty() || !gate::is_allowed(&name, &settings.models) {
+            continue;
+        }
+        known.models.push(ModelInfo { name: name.short(), slots: 0, ceiling, ..ModelInfo::default() });
+    }
 }
 
 async fn version_of(ollama: &Ollama) -> Option<String> {

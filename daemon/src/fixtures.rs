@@ -17,6 +17,8 @@ use crate::config::{self, Ollama as Settings, OllamaUrl};
 use crate::metrics::Metrics;
 use crate::observe::Observer;
 use crate::ollama::Ollama;
+use crate::overflow::Overflow;
+use crate::routes::Routes;
 use crate::work::Work;
 
 /// A request that may run locally, without a deadline.
@@ -37,6 +39,15 @@ pub(crate) fn open(method: &str, path: &str, model: Option<&str>) -> Open {
 
 /// A daemon's shared state before this Ollama, whose catalog nobody reads yet, and its tasks.
 pub(crate) fn work_and_chores(url: OllamaUrl) -> (Arc<Work>, mpsc::Receiver<Chore>) {
+    work_with(url, routes_of(""), None)
+}
+
+/// The same, with these routes and this second backend.
+pub(crate) fn work_with(
+    url: OllamaUrl,
+    routes: Routes,
+    overflow: Option<Arc<Overflow>>,
+) -> (Arc<Work>, mpsc::Receiver<Chore>) {
     let settings = Settings { url, parallel: 1, models: vec!["*".to_owned()], overrides: Vec::new() };
     let admit = config::Admission {
         first_token: Duration::from_secs(4),
@@ -46,7 +57,24 @@ pub(crate) fn work_and_chores(url: OllamaUrl) -> (Arc<Work>, mpsc::Receiver<Chor
         single_heartbeat: Duration::from_secs(50),
     };
     let ollama = Ollama::new(&settings.url).unwrap();
-    Work::new(ollama, (settings, admit), Catalog::default(), Observer::new(Metrics::new().unwrap()))
+    let observer = Observer::new(Metrics::new().unwrap());
+    Work::new(ollama, (settings, admit), (routes, overflow), Catalog::default(), observer)
+}
+
+/// Overflow of these models to a Bedrock at `endpoint`, as the configuration says it.
+pub(crate) fn overflow_to(endpoint: &str, pattern: &str) -> String {
+    format!(
+        "[overflow]\nenabled = true\nregion = \"us-east-1\"\nendpoint = \"{endpoint}\"\n\
+         [overflow.budget]\ndaily-usd = 5.0\n[[overflow.model]]\nlocal = \"{pattern}\"\n\
+         bedrock = \"openai.gpt-oss-20b-1:0\"\nusd-per-million = {{ input = 1, output = 2 }}\n"
+    )
+}
+
+/// The routes of a configuration that says this beside what it must.
+pub(crate) fn routes_of(text: &str) -> Routes {
+    let text = format!("[relay]\nurl = \"wss://relay.example.com/edge\"\n{text}");
+    let config = config::Config::parse(&text, []).unwrap();
+    Routes::new(config.privacy, config.overflow)
 }
 
 /// The same, with its admission at work.

@@ -10,6 +10,7 @@ use causeway_dialect::route::{self, Shape, Target, Upstream};
 use causeway_wire::{Backend, Code, Failure, Open};
 
 use crate::catalog::Local;
+use crate::routes::Routes;
 
 /// A request that may run.
 #[derive(Clone, PartialEq, Debug)]
@@ -28,11 +29,27 @@ pub(crate) struct Plan {
     pub(crate) strict: bool,
     /// What Ollama says of the model.
     pub(crate) local: Local,
+    /// Where it may run.
+    pub(crate) allow: Allowed,
+    /// This machine does not have the model.
+    pub(crate) is_absent: bool,
+}
+
+/// Backends that all who have a say leave to a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Allowed {
+    pub(crate) local: bool,
+    pub(crate) bedrock: bool,
 }
 
 /// Judges `open`. `allow` are the patterns of `ollama.models`; `is_remote` knows models that
 /// Ollama would forward to another machine.
-pub(crate) fn judge(open: &Open, allow: &[String], is_remote: impl Fn(&str) -> bool) -> Result<Plan, Failure> {
+pub(crate) fn judge(
+    open: &Open,
+    allow: &[String],
+    routes: &Routes,
+    is_remote: impl Fn(&str) -> bool,
+) -> Result<Plan, Failure> {
     let route = match route::classify(&open.method, &open.path) {
         Target::Upstream(route) => route,
         Target::Root | Target::Causeway | Target::Forbidden(_) | Target::WrongMethod(..) | Target::Unknown(_) => {
@@ -44,18 +61,16 @@ pub(crate) fn judge(open: &Open, allow: &[String], is_remote: impl Fn(&str) -> b
             return Err(Failure::new(Code::RouteNotAllowed, message));
         }
     };
-    if !open.policy.allow.contains(&Backend::Local) {
-        let message = "no backend left: the request may not run locally and this edge has no other backend";
-        return Err(Failure::new(Code::RouteConflict, message));
-    }
-    let model = match named_model(open, route)? {
-        Some(name) => Some(permitted(&name, allow, is_remote)?),
+    let name = named_model(open, route)?;
+    let model = match &name {
+        Some(name) => Some(permitted(name, allow, is_remote)?),
         None => None,
     };
+    let allow = allowed(open, routes, route, name.as_ref())?;
     let deadline = open.policy.deadline_ms.filter(|_| open.policy.hard).map(Duration::from_millis);
     let strict = open.headers.iter().any(|(name, value)| name == "x-causeway-strict" && value == "true");
     let (shape, batch) = (route.shape().of_answer(open.stream), open.policy.batch);
-    Ok(Plan { route, shape, model, deadline, batch, strict, local: Local::default() })
+    Ok(Plan { route, shape, model, deadline, batch, strict, local: Local::default(), allow, is_absent: false })
 }
 
 /// The model that the request is about; for a path with a name the path's own.
@@ -71,6 +86,20 @@ fn named_model(open: &Open, route: Upstream) -> Result<Option<ModelName>, Failur
         }
         None => Ok(None),
     }
+}
+
+/// What owner and relay both allow. Vectors of another model, and lists, are no answer to the same question.
+fn allowed(open: &Open, routes: &Routes, route: Upstream, name: Option<&ModelName>) -> Result<Allowed, Failure> {
+    let owner = name.map_or_else(|| routes.general(), |name| routes.ceiling(name));
+    let both = |backend| owner.contains(&backend) && open.policy.allow.contains(&backend);
+    let local = both(Backend::Local) || !route.is_inference();
+    let bedrock = both(Backend::Bedrock) && route.is_inference() && !route.makes_vectors();
+    if local || bedrock {
+        return Ok(Allowed { local, bedrock });
+    }
+    let message = "no backend is left for this request: what its route and key allow, this edge does not (its \
+                   [privacy] and [overflow]), or it cannot be asked of Bedrock";
+    Err(Failure::new(Code::RouteConflict, message))
 }
 
 fn permitted(name: &ModelName, allow: &[String], is_remote: impl Fn(&str) -> bool) -> Result<String, Failure> {
@@ -101,10 +130,11 @@ fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixtures::open;
+    use crate::fixtures::{open, overflow_to, routes_of};
 
     fn judged(open: &Open, allow: &str) -> Result<Plan, Code> {
-        judge(open, &[allow.to_owned()], |name| name == "forwarded:latest").map_err(|failure| failure.code)
+        let routes = routes_of(&overflow_to("http://127.0.0.1:1", "mapped*"));
+        judge(open, &[allow.to_owned()], &routes, |name| name == "forwarded:latest").map_err(|failure| failure.code)
     }
 
     #[test]
@@ -149,6 +179,29 @@ mod tests {
         let mut elsewhere = open("POST", "/api/chat", Some("m"));
         elsewhere.policy.allow = vec![Backend::Bedrock];
         assert_eq!(judged(&elsewhere, "*"), Err(Code::RouteConflict));
+        for path in ["/api/embed", "/api/embeddings", "/v1/embeddings"] {
+            let mut vectors = open("POST", path, Some("mapped"));
+            vectors.policy.allow = vec![Backend::Bedrock];
+            assert_eq!(judged(&vectors, "*"), Err(Code::RouteConflict), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_mapped_model_may_go_where_the_relay_leaves_it() {
+        let mut mapped = open("POST", "/api/chat", Some("mapped"));
+        for (allow, local, bedrock) in [
+            (vec![Backend::Local], true, false),
+            (vec![Backend::Bedrock], false, true),
+            (vec![Backend::Local, Backend::Bedrock], true, true),
+        ] {
+            mapped.policy.allow = allow;
+            assert_eq!(judged(&mapped, "*").unwrap().allow, Allowed { local, bedrock });
+        }
+        mapped.policy.allow = vec![Backend::OllamaCloud];
+        assert_eq!(judged(&mapped, "*"), Err(Code::RouteConflict));
+        mapped.model = Some("mapped:cloud".to_owned());
+        mapped.policy.allow = vec![Backend::Local, Backend::Bedrock];
+        assert_eq!(judged(&mapped, "*"), Err(Code::RouteConflict), "a cloud model overflows nowhere");
     }
 
     #[test]

@@ -5,9 +5,11 @@
 //! [`Job::dropped`], or refused where the caller is strict. Absent: when it may run (`admission.rs`).
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use causeway_bedrock::{Target, needs};
 use causeway_dialect::anthropic::count;
 use causeway_dialect::chat::{BadRequest, Format, Input, Part, Request, Think};
 use causeway_dialect::encode::Stamp;
@@ -33,8 +35,14 @@ pub(crate) struct Job {
     pub(crate) parts: Vec<Outgoing>,
     /// How the answer is read and written.
     pub(crate) kind: Kind,
-    /// Fields without effect, by name, fit for a header; none where it is empty.
+    /// Fields without effect on Ollama, by name, fit for a header; none where it is empty.
     pub(crate) dropped: String,
+    /// Fields without effect on any backend.
+    pub(crate) common: Vec<String>,
+    /// The request itself, while another backend may answer it.
+    pub(crate) request: Option<Arc<Request>>,
+    /// Why none can.
+    pub(crate) unmapped: Option<String>,
     /// The route on Ollama.
     pub(crate) route: Upstream,
 }
@@ -91,6 +99,8 @@ pub(crate) struct About<'a> {
     /// Seconds since 1970.
     pub(crate) created: u64,
     pub(crate) bounds: &'a Bounds,
+    /// Where it may overflow to.
+    pub(crate) target: Option<&'a Target>,
 }
 
 /// What the ledger is asked beside the request's own need.
@@ -99,6 +109,8 @@ pub(crate) struct Terms {
     pub(crate) key: Key,
     pub(crate) deadline: Option<Deadline>,
     pub(crate) queue_timeout: Duration,
+    /// Bedrock could serve it.
+    pub(crate) overflow: bool,
 }
 
 impl Need {
@@ -113,7 +125,7 @@ impl Need {
             prefix: self.prefix,
             deadline: terms.deadline,
             queue_timeout: terms.queue_timeout,
-            overflow: false,
+            overflow: terms.overflow,
             runs_twice: self.runs_twice,
             truncate: self.truncate,
         }
@@ -172,18 +184,29 @@ fn text(about: About<'_>, mut request: Request, dialect: Writing) -> Result<Job,
     };
     request.stream = about.plan.shape != Shape::Whole;
     let outgoing = native::request(&request, &authorised(about.plan)?, about.bounds);
-    let mut dropped = std::mem::take(&mut request.dropped);
-    dropped.extend(outgoing.lost);
-    dropped.extend(outgoing.removed);
+    let common = std::mem::take(&mut request.dropped);
+    let dropped: Vec<String> = common.iter().cloned().chain(outgoing.lost).chain(outgoing.removed).collect();
     let route = match native::route(&request) {
         ollama::Route::Chat => Upstream::OllamaChat,
         ollama::Route::Generate => Upstream::OllamaGenerate,
     };
     let need = need(about.plan, &request);
+    // What is lost here is no matter where only Bedrock may answer.
+    let strict = about.plan.strict && about.plan.allow.local;
+    let reader = Reader::new(&request);
+    let able = about.target.map(|target| needs(&request, target, stamp.input_estimate));
+    let (request, unmapped) = match able {
+        Some(Ok(())) => (Some(Arc::new(request)), None),
+        Some(Err(unmapped)) => (None, Some(unmapped.to_string())),
+        None => (None, None),
+    };
     Ok(Job {
         parts: vec![Outgoing { body: outgoing.body.into(), need }],
-        kind: Kind::Text(Box::new(Text { reader: Reader::new(&request), stamp, dialect })),
-        dropped: judge_dropped(&dropped, about.plan.strict)?,
+        kind: Kind::Text(Box::new(Text { reader, stamp, dialect })),
+        dropped: judge_dropped(&dropped, strict)?,
+        common,
+        request,
+        unmapped,
         route,
     })
 }
@@ -259,12 +282,15 @@ fn vectors(about: About<'_>, route: embed::Route, body: &[u8]) -> Result<Job, Fa
         parts: parts.collect(),
         kind: Kind::Vectors(Box::new(gather)),
         dropped: judge_dropped(&dropped, about.plan.strict)?,
+        common: Vec::new(),
+        request: None,
+        unmapped: None,
         route: if route == embed::Route::Embeddings { Upstream::OllamaEmbeddings } else { Upstream::OllamaEmbed },
     })
 }
 
 /// The names of fields without effect in one line; a strict caller is refused for what was meant.
-fn judge_dropped(names: &[String], strict: bool) -> Result<String, Failure> {
+pub(crate) fn judge_dropped(names: &[String], strict: bool) -> Result<String, Failure> {
     let refused = one_line(hints::refused(names));
     if strict && !refused.is_empty() {
         let message = format!(

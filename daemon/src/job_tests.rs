@@ -13,9 +13,9 @@ fn read_as(path: &str, body: &Value, strict: bool) -> Result<Job, Failure> {
     if strict {
         open.headers.push(("x-causeway-strict".to_owned(), "true".to_owned()));
     }
-    let plan = gate::judge(&open, &["*".to_owned()], |_| false).unwrap();
+    let plan = gate::judge(&open, &["*".to_owned()], &fixtures::routes_of(""), |_| false).unwrap();
     let bounds = Bounds { num_ctx: Some(4_096), ..Bounds::default() };
-    read(About { plan: &plan, id: "01ID", created: 1, bounds: &bounds }, body.to_string().as_bytes())
+    read(About { plan: &plan, id: "01ID", created: 1, bounds: &bounds, target: None }, body.to_string().as_bytes())
 }
 
 fn sent(part: &Outgoing) -> Value {
@@ -56,8 +56,8 @@ fn many_texts_are_split_and_all_of_them_are_batch() {
     let (admission, _chores) = crate::admission::Admission::new(causeway_policy::Limits::default());
     let now = std::time::Instant::now();
     let settings = causeway_policy::ModelSettings { parallel: 1, forced_one: true };
-    let wanted = crate::admission::Wanted { id: "01ID", model: "smol", settings };
-    let terms = Terms { key: Key(1), deadline: None, queue_timeout: Duration::from_secs(1) };
+    let wanted = crate::admission::Wanted { id: "01ID", model: "smol", settings, overflow: false };
+    let terms = Terms { key: Key(1), deadline: None, queue_timeout: Duration::from_secs(1), overflow: false };
     let (_verdict, _place) = admission.submit(now, wanted, |model| {
         let ask = job.parts[0].need.ask(model, terms);
         assert_eq!((ask.class, ask.max_tokens), (Class::Batch, Some(0)));
@@ -102,9 +102,9 @@ fn no_body_makes_it_panic() {
     for path in ["/api/chat", "/api/generate", "/v1/chat/completions", "/v1/responses", "/v1/messages", "/api/embed"] {
         for body in bodies {
             let open = fixtures::open("POST", path, Some("m"));
-            let plan = gate::judge(&open, &["*".to_owned()], |_| false).unwrap();
+            let plan = gate::judge(&open, &["*".to_owned()], &fixtures::routes_of(""), |_| false).unwrap();
             let bounds = Bounds::default();
-            let read = read(About { plan: &plan, id: "01ID", created: 1, bounds: &bounds }, body);
+            let read = read(About { plan: &plan, id: "01ID", created: 1, bounds: &bounds, target: None }, body);
             if let Err(failure) = read {
                 assert_eq!(failure.code, Code::InvalidRequest, "{path} {body:?}");
             }

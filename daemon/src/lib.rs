@@ -8,7 +8,6 @@
 
 mod admission;
 mod app;
-#[cfg_attr(not(test), expect(dead_code, reason = "overflow, which spends from it, is not joined in yet"))]
 mod budget;
 mod caller;
 mod catalog;
@@ -26,9 +25,11 @@ mod metrics;
 mod notify;
 mod observe;
 mod ollama;
+mod overflow;
 mod probe;
 mod ready;
 mod request;
+mod routes;
 mod session;
 mod signals;
 mod status;

@@ -70,6 +70,7 @@ pub(crate) async fn look_up(work: Arc<Work>, open: Box<Open>, plan: Plan, id: St
         outcome,
         first_token: None,
         queueing: Queueing::default(),
+        reason: None,
         total,
     });
 }

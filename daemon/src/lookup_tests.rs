@@ -15,7 +15,7 @@ async fn asked(method: &str, path: &str, body: &'static str) -> (u16, Value) {
     let address = standin.addr();
     let (work, _chores) = fixtures::work_and_chores(OllamaUrl { host: address.ip().to_string(), port: address.port() });
     let open = fixtures::open(method, path, Some("smol:latest"));
-    let plan = gate::judge(&open, &work.settings.models, |_| false).unwrap();
+    let plan = gate::judge(&open, &work.settings.models, &work.routes, |_| false).unwrap();
     let (request, received) = mpsc::channel(2);
     request.try_send(Received::Data(Bytes::from_static(body.as_bytes()))).unwrap();
     request.try_send(Received::End(None)).unwrap();

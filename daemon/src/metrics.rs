@@ -10,8 +10,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use causeway_dialect::route::Dialect;
 use causeway_policy::{Promise, RefusalCode, Verdict};
 use causeway_transport::EdgeLinkStatus;
+use causeway_wire::Backend;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram, with_local_recorder};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+
+use crate::session::Why;
 
 /// Seconds; a token on a fast GPU to a cold load of a large model.
 const FIRST_TOKEN_BUCKETS: [f64; 12] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0];
@@ -26,16 +29,18 @@ const INTER_TOKEN_BUCKETS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
 const WAIT_BUCKETS: [f64; 11] = [0.001, 0.01, 0.1, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 3600.0];
 
 /// What the admission decided, and why it refused.
-const DECISIONS: [(&str, &str); 8] = [
+const DECISIONS: [(&str, &str); 7] = [
     ("admit", "none"),
     ("queue", "none"),
-    ("overflow", "none"),
     ("refuse", "saturated"),
     ("refuse", "local_unavailable"),
     ("refuse", "deadline_exceeded"),
     ("refuse", "context_exceeded"),
     ("refuse", "model_not_found"),
 ];
+
+/// Who began to answer, as a label.
+const SERVED_BY: [&str; 3] = ["none", "local", "bedrock"];
 
 const DIALECTS: [Dialect; 3] = [Dialect::Ollama, Dialect::OpenAi, Dialect::Anthropic];
 
@@ -77,10 +82,11 @@ pub(crate) struct Metrics {
 }
 
 struct Registered {
-    /// By dialect, then outcome, then whether a backend had begun.
-    requests: [[[Counter; 2]; 4]; 3],
-    input_tokens: Counter,
-    output_tokens: Counter,
+    /// By dialect, then outcome, then [`SERVED_BY`].
+    requests: [[[Counter; 3]; 4]; 3],
+    /// Of prompts and answers, by [`SERVED_BY`].
+    tokens: [[Counter; 3]; 2],
+    bedrock_usd: Gauge,
     panics: Counter,
     first_token: Histogram,
     cancel_to_release: Histogram,
@@ -88,7 +94,9 @@ struct Registered {
     queue_wait: Histogram,
     prediction_error: Histogram,
     /// By [`DECISIONS`].
-    admission: [Counter; 8],
+    admission: [Counter; 7],
+    /// By [`Why::ALL`].
+    overflow: [Counter; Why::ALL.len()],
     link_connected: Gauge,
     link_rtt: Gauge,
     link_reconnects: Counter,
@@ -110,12 +118,15 @@ impl Metrics {
         let handle = recorder.handle();
         let registered = with_local_recorder(&recorder, || {
             gauge!("causeway_build_info", "version" => env!("CARGO_PKG_VERSION"), "program" => "causewayd").set(1.0);
-            let tokens =
-                |direction| counter!("causeway_tokens_total", "direction" => direction, "served_by" => "local");
+            let tokens = |direction: &'static str| {
+                SERVED_BY.map(
+                    |served_by| counter!("causeway_tokens_total", "direction" => direction, "served_by" => served_by),
+                )
+            };
             Registered {
                 requests: DIALECTS.map(|dialect| OUTCOMES.map(|outcome| requests(dialect, outcome))),
-                input_tokens: tokens("input"),
-                output_tokens: tokens("output"),
+                tokens: ["input", "output"].map(tokens),
+                bedrock_usd: gauge!("causeway_bedrock_usd_total"),
                 panics: counter!("causeway_request_panics_total"),
                 first_token: histogram!("causeway_first_token_seconds"),
                 cancel_to_release: histogram!("causeway_cancel_to_release_seconds"),
@@ -124,6 +135,9 @@ impl Metrics {
                 prediction_error: histogram!("causeway_prediction_error_seconds"),
                 admission: DECISIONS.map(|(decision, reason)| {
                     counter!("causeway_admission_total", "decision" => decision, "reason" => reason)
+                }),
+                overflow: Why::ALL.map(|why| {
+                    counter!("causeway_admission_total", "decision" => "overflow", "reason" => why.as_str())
                 }),
                 link_connected: gauge!("causeway_link_connected"),
                 link_rtt: gauge!("causeway_link_rtt_seconds"),
@@ -136,15 +150,28 @@ impl Metrics {
     }
 
     /// One request ended.
-    pub(crate) fn request(&self, dialect: Dialect, outcome: OutcomeLabel, began: bool) {
+    pub(crate) fn request(&self, dialect: Dialect, outcome: OutcomeLabel, served_by: Option<Backend>) {
         let dialect = DIALECTS.iter().position(|known| *known == dialect).unwrap_or(0);
         let outcome = OUTCOMES.iter().position(|known| *known == outcome).unwrap_or(0);
-        self.registered.requests[dialect][outcome][usize::from(began)].increment(1);
+        self.registered.requests[dialect][outcome][column(served_by)].increment(1);
     }
 
-    pub(crate) fn tokens(&self, input: Option<u64>, output: Option<u64>) {
-        self.registered.input_tokens.increment(input.unwrap_or(0));
-        self.registered.output_tokens.increment(output.unwrap_or(0));
+    pub(crate) fn tokens(&self, served_by: Option<Backend>, input: Option<u64>, output: Option<u64>) {
+        for (counters, tokens) in self.registered.tokens.iter().zip([input, output]) {
+            counters[column(served_by)].increment(tokens.unwrap_or(0));
+        }
+    }
+
+    /// A call to Bedrock cost so much, US dollars.
+    pub(crate) fn spent(&self, usd: f64) {
+        self.registered.bedrock_usd.increment(usd);
+    }
+
+    /// A request goes to Bedrock.
+    pub(crate) fn overflow(&self, why: Why) {
+        if let Some(place) = Why::ALL.iter().position(|known| *known == why) {
+            self.registered.overflow[place].increment(1);
+        }
     }
 
     pub(crate) fn first_token(&self, after: Duration) {
@@ -172,18 +199,18 @@ impl Metrics {
         }
     }
 
-    /// What the admission decided.
+    /// What the admission decided; where to go is counted where it is done.
     pub(crate) fn admission(&self, verdict: &Verdict) {
         let decision = match verdict {
             Verdict::Admit => 0,
             Verdict::Queue(_) => 1,
-            Verdict::Overflow(_) => 2,
+            Verdict::Overflow(_) => return,
             Verdict::Refuse(refusal) => match refusal.code {
-                RefusalCode::Saturated => 3,
-                RefusalCode::LocalUnavailable => 4,
-                RefusalCode::DeadlineExceeded => 5,
-                RefusalCode::ContextExceeded { .. } => 6,
-                RefusalCode::ModelNotFound => 7,
+                RefusalCode::Saturated => 2,
+                RefusalCode::LocalUnavailable => 3,
+                RefusalCode::DeadlineExceeded => 4,
+                RefusalCode::ContextExceeded { .. } => 5,
+                RefusalCode::ModelNotFound => 6,
             },
         };
         self.registered.admission[decision].increment(1);
@@ -230,8 +257,17 @@ impl Metrics {
     }
 }
 
-fn requests(dialect: Dialect, outcome: OutcomeLabel) -> [Counter; 2] {
-    ["none", "local"].map(|served_by| {
+/// The place of a backend in [`SERVED_BY`]; nothing is ever served by another.
+fn column(served_by: Option<Backend>) -> usize {
+    match served_by {
+        None => 0,
+        Some(Backend::Local | Backend::OllamaCloud) => 1,
+        Some(Backend::Bedrock) => 2,
+    }
+}
+
+fn requests(dialect: Dialect, outcome: OutcomeLabel) -> [Counter; 3] {
+    SERVED_BY.map(|served_by| {
         counter!(
             "causeway_requests_total",
             "dialect" => dialect.as_str(), "outcome" => outcome.as_str(), "served_by" => served_by

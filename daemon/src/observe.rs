@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use causeway_dialect::route::Dialect;
 use causeway_policy::Forecast;
-use causeway_wire::Outcome;
+use causeway_wire::{Backend, Outcome};
 use serde::Serialize;
 
 use crate::metrics::{Metrics, OutcomeLabel};
@@ -40,6 +40,10 @@ pub(crate) struct Record {
     /// Error code where it was not served.
     pub(crate) code: Option<&'static str>,
     pub(crate) served_by: Option<&'static str>,
+    /// Why it was not this machine.
+    pub(crate) reason: Option<&'static str>,
+    /// What Bedrock cost.
+    pub(crate) usd: Option<f64>,
     pub(crate) input_tokens: Option<u64>,
     pub(crate) output_tokens: Option<u64>,
     pub(crate) first_token_ms: Option<f64>,
@@ -74,6 +78,8 @@ pub(crate) struct Finished<'a> {
     pub(crate) outcome: Outcome,
     pub(crate) first_token: Option<Duration>,
     pub(crate) queueing: Queueing,
+    /// Why Bedrock answered it.
+    pub(crate) reason: Option<&'static str>,
     pub(crate) total: Duration,
 }
 
@@ -130,9 +136,9 @@ impl Observer {
             ),
             Ending::Failed(code) => (OutcomeLabel::Failed, code.http_status(), Some(code)),
         };
-        let began = finished.outcome.served_by.is_some();
-        self.metrics.request(finished.dialect, outcome, began);
-        self.metrics.tokens(finished.outcome.input_tokens, finished.outcome.output_tokens);
+        let served_by = finished.outcome.served_by;
+        self.metrics.request(finished.dialect, outcome, served_by);
+        self.metrics.tokens(served_by, finished.outcome.input_tokens, finished.outcome.output_tokens);
         if let Some(first) = finished.first_token {
             self.metrics.first_token(first);
         }
@@ -148,7 +154,9 @@ impl Observer {
             outcome,
             status,
             code: code.map(causeway_wire::Code::as_str),
-            served_by: began.then_some("local"),
+            served_by: finished.outcome.served_by.map(backend),
+            reason: finished.reason,
+            usd: finished.outcome.usd,
             input_tokens: finished.outcome.input_tokens,
             output_tokens: finished.outcome.output_tokens,
             first_token_ms: finished.first_token.map(milliseconds),
@@ -205,6 +213,14 @@ fn log(record: &Record) {
             tracing::debug!(id, path, model, status, code, total_ms, "request ended");
         }
         OutcomeLabel::Failed => tracing::warn!(id, path, model, status, code, total_ms, "request failed"),
+    }
+}
+
+fn backend(backend: Backend) -> &'static str {
+    match backend {
+        Backend::Local => "local",
+        Backend::Bedrock => "bedrock",
+        Backend::OllamaCloud => "ollama_cloud",
     }
 }
 

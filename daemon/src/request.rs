@@ -72,6 +72,7 @@ fn account(work: &Work, open: &Open, id: String, ending: Ending) {
         outcome: Outcome::default(),
         first_token: None,
         queueing: Queueing::default(),
+        reason: None,
         total: Duration::ZERO,
     });
 }
@@ -81,10 +82,11 @@ fn account(work: &Work, open: &Open, id: String, ending: Ending) {
 async fn judge(work: &Work, open: &mut Open) -> Result<Plan, Failure> {
     let permitted = |open: &Open| {
         let known = work.catalog.known();
-        let mut plan = gate::judge(open, &work.settings.models, |name| known.remote.contains(name))?;
+        let is_remote = |name: &str| known.remote.contains(name);
+        let mut plan = gate::judge(open, &work.settings.models, &work.routes, is_remote)?;
         let Some(model) = &plan.model else { return Ok((plan, true)) };
         let local = known.local.get(model).cloned();
-        let is_settled = local.is_some();
+        let is_settled = local.is_some() || !plan.allow.local;
         plan.local = local.unwrap_or_default();
         Ok((plan, is_settled))
     };
@@ -95,10 +97,16 @@ async fn judge(work: &Work, open: &mut Open) -> Result<Plan, Failure> {
     let deadline = plan.deadline;
     let asked = now();
     let bound = deadline.unwrap_or(READ_BOUND).min(READ_BOUND);
+    if plan.allow.bedrock && is_elsewhere(work, &plan) {
+        return Ok(elsewhere(plan));
+    }
     let Ok(known) = timeout(bound, work.catalog.read_anew()).await else {
         return Err(not_read(deadline.is_some_and(|deadline| deadline <= READ_BOUND)));
     };
     if let Some(error) = &known.error {
+        if plan.allow.bedrock {
+            return Ok(elsewhere(plan));
+        }
         let message = format!("Ollama does not answer on the edge ({error}): start it, or mend ollama.url");
         return Err(Failure::new(Code::LocalUnavailable, message).retryable());
     }
@@ -106,11 +114,26 @@ async fn judge(work: &Work, open: &mut Open) -> Result<Plan, Failure> {
     open.policy.deadline_ms = open.policy.deadline_ms.map(|deadline| deadline.saturating_sub(waited));
     match permitted(open)? {
         (plan, true) => Ok(plan),
+        (plan, false) if plan.allow.bedrock => Ok(elsewhere(plan)),
         (plan, false) => {
             let message = format!("model '{}' not found", plan.model.as_deref().unwrap_or_default());
             Err(Failure::new(Code::ModelNotFound, message).retryable())
         }
     }
+}
+
+/// The last list, which was whole, does not have the model, and a mapping names it: nobody needs to wait
+/// for another one.
+fn is_elsewhere(work: &Work, plan: &Plan) -> bool {
+    let named = |name: causeway_dialect::model::ModelName| plan.model.as_deref() == Some(name.as_short());
+    work.catalog.known().error.is_none() && work.routes.named().any(named)
+}
+
+/// What this machine does not have may still be had.
+fn elsewhere(mut plan: Plan) -> Plan {
+    plan.allow.local = false;
+    plan.is_absent = true;
+    plan
 }
 
 fn not_read(is_deadline: bool) -> Failure {
@@ -175,6 +198,7 @@ impl Drop for Account {
             outcome: Outcome { served_by, ..Outcome::default() },
             first_token: first_byte.map(|first| first - self.opened),
             queueing: Queueing::default(),
+            reason: None,
             total: now() - self.opened,
         });
     }

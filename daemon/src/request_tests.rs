@@ -32,7 +32,7 @@ async fn standin(models: &[Model]) -> (Standin, Arc<Work>) {
 fn poll(work: &Arc<Work>) -> JoinHandle<()> {
     let (ollama, settings) = (work.ollama.clone(), work.settings.clone());
     let listener = fixtures::ToLedger(Arc::clone(work));
-    tokio::spawn(catalog::poll(ollama, settings, vec![Backend::Local], work.catalog.clone(), listener))
+    tokio::spawn(catalog::poll(ollama, settings, work.routes.clone(), work.catalog.clone(), listener))
 }
 
 fn open(path: &str, model: &str) -> Box<Open> {

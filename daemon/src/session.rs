@@ -7,7 +7,9 @@
 //! (`admission.rs`), how an answer is written (`session/answer.rs`).
 
 mod answer;
+mod away;
 mod body;
+mod leave;
 pub(crate) mod run;
 mod send;
 #[cfg(test)]
@@ -17,11 +19,11 @@ mod upstream;
 
 use std::time::{Duration, Instant};
 
-use causeway_policy::Late;
+use causeway_policy::{Late, OverflowReason};
 use causeway_wire::{Backend, Code, Failure, Outcome};
 
 use crate::admission::{Decision, too_late};
-pub(crate) use types::{Command, Ending, Event, Terms, Tokens, Trouble, Upstream};
+pub(crate) use types::{Command, Elsewhere, Ending, Event, Terms, Tokens, Trouble, Upstream, Why};
 
 /// Largest request body, bytes (the relay's own limit; checked again here).
 pub(crate) const MAX_BODY: usize = 32 * 1024 * 1024;
@@ -37,6 +39,10 @@ const STREAM_MAX: Duration = Duration::from_secs(30 * 60);
 /// Runs of one request on Ollama, count: one that breaks off before anything was seen of it is
 /// asked once more.
 const RUNS: u32 = 2;
+/// Calls of one request to Bedrock, count: those that fail in a way that passes are made again.
+const CALLS: u32 = 3;
+/// The pause before the second call; doubled before the third.
+const PAUSE: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
@@ -46,6 +52,8 @@ enum Phase {
     Queued,
     /// Ollama has the request and has not said a byte of body.
     Asked,
+    /// Bedrock alone is asked, and has said nothing that can be seen.
+    Away,
     /// Bytes flow.
     Answering,
     Ended(Ending),
@@ -71,6 +79,20 @@ pub(crate) struct Session {
     /// The caller has seen something of the answer.
     visible: bool,
     first_byte: Option<Instant>,
+    /// Who said it.
+    backend: Backend,
+    /// Calls to Bedrock so far, count.
+    calls: u32,
+    /// Bedrock is asked beside Ollama.
+    hedging: bool,
+    /// Ollama has failed this request.
+    local_failed: bool,
+    /// Whether it may go elsewhere; known with the body.
+    pub(crate) elsewhere: Elsewhere,
+    /// Why Bedrock was asked last.
+    pub(crate) why: Option<Why>,
+    /// What Bedrock cost, US dollars.
+    pub(crate) usd: Option<f64>,
     pub(crate) tokens: Tokens,
 }
 
@@ -88,6 +110,13 @@ impl Session {
             committed: false,
             visible: false,
             first_byte: None,
+            backend: Backend::Local,
+            calls: 0,
+            hedging: false,
+            local_failed: false,
+            elsewhere: Elsewhere::Never,
+            why: None,
+            usd: None,
             tokens: Tokens::default(),
         }
     }
@@ -102,7 +131,10 @@ impl Session {
             Event::BodyEnd => Command::Prepare,
             Event::Ready(parts) => {
                 self.left = parts;
-                self.submit(now)
+                match self.elsewhere {
+                    Elsewhere::Must(why) => self.leave(now, why),
+                    Elsewhere::May(_) | Elsewhere::Never => self.submit(now),
+                }
             }
             Event::Queued => Command::Wait,
             Event::Decided(decision, why) => self.on_decision(now, decision, why),
@@ -111,6 +143,9 @@ impl Session {
             Event::Whole => self.on_whole(now),
             Event::Fault(code, message) => self.on_fault(now, code, message),
             Event::Broken(trouble) => self.on_trouble(now, trouble),
+            Event::AwayTold(visible) => self.on_away_told(now, visible),
+            Event::AwayWhole => self.on_away_whole(now),
+            Event::AwayBroken(kind, message) => self.on_away_broken(now, kind, message),
             Event::Cancelled => {
                 self.phase = Phase::Ended(Ending::Cancelled);
                 let message = "cancelled: the caller left or asked for it".to_owned();
@@ -144,7 +179,7 @@ impl Session {
     pub(crate) fn ending(&self) -> Option<Ending> {
         match self.phase {
             Phase::Ended(ending) => Some(ending),
-            Phase::Receiving | Phase::Queued | Phase::Asked | Phase::Answering => None,
+            Phase::Receiving | Phase::Queued | Phase::Asked | Phase::Away | Phase::Answering => None,
         }
     }
 
@@ -156,8 +191,8 @@ impl Session {
     /// When [`Event::Tick`] is next worth sending.
     pub(crate) fn timeout(&self) -> Instant {
         let phase = self.limit().map_or(self.opened + STREAM_MAX, |limit| self.moved + limit);
-        let deadline = self.deadline().filter(|_| self.phase == Phase::Receiving);
-        let times = [Some(phase), Some(self.opened + STREAM_MAX), deadline, self.heartbeat_at()];
+        let deadline = self.deadline().filter(|_| self.keeps_its_deadline());
+        let times = [Some(phase), Some(self.opened + STREAM_MAX), deadline, self.heartbeat_at(), self.hedge_at()];
         times.into_iter().flatten().min().unwrap_or(phase)
     }
 
@@ -166,12 +201,22 @@ impl Session {
         Outcome {
             input_tokens: self.tokens.input,
             output_tokens: self.tokens.output.filter(|_| self.first_byte.is_some()),
-            usd: None,
-            served_by: self.first_byte.map(|_| Backend::Local),
+            usd: self.usd,
+            served_by: self.first_byte.map(|_| self.backend),
             first_token_ms: self.first_byte.map(|first| milliseconds(first - self.opened)),
             total_ms: Some(milliseconds(now.saturating_duration_since(self.opened))),
             broke: None,
         }
+    }
+
+    /// A backend has said something of the answer.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.first_byte.is_some()
+    }
+
+    /// Who answers, as far as it is known.
+    pub(crate) fn backend(&self) -> Backend {
+        self.backend
     }
 
     /// From `open` to Ollama's first byte.
@@ -210,10 +255,8 @@ impl Session {
                 let failure = Failure { retry_after_ms, ..self.failure(now, code, message) };
                 self.end_with(failure, Upstream::Drop)
             }
-            // No request says that it can overflow, as long as there is nowhere to go.
-            Decision::Overflow(_) | Decision::Late(Late::Overflow) => {
-                self.fail(now, Code::Internal, "the edge has no other backend".to_owned())
-            }
+            Decision::Overflow(reason) => self.leave(now, Why::Ledger(reason)),
+            Decision::Late(Late::Overflow) => self.leave(now, Why::Ledger(OverflowReason::Deadline)),
             Decision::Late(late) => {
                 self.phase = Phase::Ended(Ending::Failed(Code::DeadlineExceeded));
                 let failure = self.failure(now, Code::DeadlineExceeded, too_late());
@@ -235,24 +278,29 @@ impl Session {
                 "what answers at ollama.url sent HTTP {status} instead of an answer: it is not an Ollama; point \
                  ollama.url at the Ollama itself"
             );
-            return self.fail(now, Code::LocalUnavailable, message);
+            return self.fail_here(now, Code::LocalUnavailable, message);
         }
         Command::Wait
     }
 
     fn on_told(&mut self, now: Instant, visible: bool) -> Command {
-        self.begin(now);
+        self.begin(now, Backend::Local);
+        self.show(now, visible)
+    }
+
+    fn show(&mut self, now: Instant, visible: bool) -> Command {
         self.moved = now;
         self.visible |= visible;
         if !self.visible {
             return Command::Wait;
         }
+        self.hedging = false;
         self.committed |= self.terms.streams;
         Command::Pass
     }
 
     fn on_whole(&mut self, now: Instant) -> Command {
-        self.begin(now);
+        self.begin(now, Backend::Local);
         self.left = self.left.saturating_sub(1);
         if self.left > 0 {
             return self.submit(now);
@@ -261,30 +309,31 @@ impl Session {
         Command::Finish
     }
 
-    fn begin(&mut self, now: Instant) {
+    fn begin(&mut self, now: Instant, backend: Backend) {
         self.first_byte.get_or_insert(now);
-        if self.phase == Phase::Asked {
+        self.backend = backend;
+        if matches!(self.phase, Phase::Asked | Phase::Away) {
             self.phase = Phase::Answering;
         }
     }
 
     fn on_fault(&mut self, now: Instant, code: Code, message: String) -> Command {
-        if code == Code::UpstreamIncomplete && self.may_run_again() {
+        if code == Code::UpstreamIncomplete && !self.may_leave() && self.may_run_again() {
             return self.ask(now);
         }
-        self.fail(now, code, message)
+        self.fail_here(now, code, message)
     }
 
     fn on_trouble(&mut self, now: Instant, trouble: Trouble) -> Command {
         match trouble {
             Trouble::Down(detail) => {
                 let message = format!("Ollama does not answer on the edge ({detail}): start it, or mend ollama.url");
-                self.fail(now, Code::LocalUnavailable, message)
+                self.fail_here(now, Code::LocalUnavailable, message)
             }
-            Trouble::Cut(_) if self.may_run_again() => self.ask(now),
+            Trouble::Cut(_) if !self.may_leave() && self.may_run_again() => self.ask(now),
             Trouble::Cut(detail) => {
                 let message = format!("the connection to Ollama broke off ({detail}): try again");
-                self.fail(now, Code::UpstreamIncomplete, message)
+                self.fail_here(now, Code::UpstreamIncomplete, message)
             }
             Trouble::BadRequest(detail) => self.refuse(now, Code::InvalidRequest, detail),
         }
@@ -300,11 +349,17 @@ impl Session {
             let message = "the answer took longer than 30 min, the most a stream may take".to_owned();
             return self.fail(now, Code::UpstreamIncomplete, message);
         }
-        if self.phase == Phase::Receiving && self.deadline().is_some_and(|deadline| now >= deadline) {
+        if self.keeps_its_deadline() && self.deadline().is_some_and(|deadline| now >= deadline) {
             return self.refuse(now, Code::DeadlineExceeded, too_late());
         }
         if self.limit().is_some_and(|limit| now >= self.moved + limit) {
             return self.too_silent(now);
+        }
+        if self.hedge_at().is_some_and(|at| now >= at) {
+            self.hedging = true;
+            self.calls += 1;
+            self.why = Some(Why::Hedge);
+            return Command::Hedge;
         }
         if self.heartbeat_at().is_some_and(|at| now >= at) {
             self.committed = true;
@@ -321,13 +376,13 @@ impl Session {
             }
             Phase::Asked => {
                 let message = "Ollama gave no first token within 300 s".to_owned();
-                self.fail(now, Code::LocalUnavailable, message)
+                self.fail_here(now, Code::LocalUnavailable, message)
             }
             Phase::Answering => {
                 let message = "Ollama fell silent for 120 s in the middle of the answer".to_owned();
                 self.fail(now, Code::UpstreamIncomplete, message)
             }
-            Phase::Queued | Phase::Ended(_) => Command::Wait,
+            Phase::Queued | Phase::Away | Phase::Ended(_) => Command::Wait,
         }
     }
 
@@ -337,14 +392,26 @@ impl Session {
             Phase::Receiving => Some(BODY_IDLE),
             Phase::Asked => Some(FIRST_TOKEN),
             Phase::Answering => Some(SILENCE),
-            // The ledger has its own times.
-            Phase::Queued | Phase::Ended(_) => None,
+            // The ledger has its own times, and so has the call to Bedrock.
+            Phase::Queued | Phase::Away | Phase::Ended(_) => None,
         }
     }
 
     fn heartbeat_at(&self) -> Option<Instant> {
-        let silent = matches!(self.phase, Phase::Queued | Phase::Asked | Phase::Answering);
+        let silent = matches!(self.phase, Phase::Queued | Phase::Asked | Phase::Away | Phase::Answering);
         (silent && !self.terms.heartbeat.is_zero()).then(|| self.spoke + self.terms.heartbeat)
+    }
+
+    /// Ollama is asked and so silent that Bedrock is asked too.
+    fn hedge_at(&self) -> Option<Instant> {
+        let Elsewhere::May(hedge) = self.elsewhere else { return None };
+        let waits = self.phase == Phase::Asked && self.calls == 0 && !hedge.is_zero();
+        (waits && !self.visible).then(|| self.moved + hedge)
+    }
+
+    /// Nobody else sees to the deadline.
+    fn keeps_its_deadline(&self) -> bool {
+        matches!(self.phase, Phase::Receiving | Phase::Away)
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -354,6 +421,16 @@ impl Session {
     fn enter(&mut self, now: Instant, phase: Phase) {
         self.phase = phase;
         self.moved = now;
+    }
+
+    /// Ollama failed the request: Bedrock takes it where it may and nothing was seen.
+    fn fail_here(&mut self, now: Instant, code: Code, message: String) -> Command {
+        let cured = [Code::LocalUnavailable, Code::UpstreamIncomplete, Code::ContextExceeded, Code::ModelNotFound];
+        if cured.contains(&code) && self.may_leave() {
+            self.local_failed = true;
+            return self.leave(now, Why::LocalFailed);
+        }
+        self.fail(now, code, message)
     }
 
     fn refuse(&mut self, now: Instant, code: Code, message: String) -> Command {

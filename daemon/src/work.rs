@@ -13,6 +13,8 @@ use crate::catalog::Catalog;
 use crate::config;
 use crate::observe::Observer;
 use crate::ollama::Ollama;
+use crate::overflow::Overflow;
+use crate::routes::Routes;
 
 /// Request bodies and gathered embeddings held at once, all requests together, bytes: eight of the
 /// largest bodies, or two of the largest answers.
@@ -27,6 +29,10 @@ pub(crate) struct Work {
     pub(crate) observer: Observer,
     pub(crate) bodies: Bodies,
     pub(crate) admission: Arc<Admission>,
+    /// Where each model's requests may go.
+    pub(crate) routes: Routes,
+    /// The second backend, where there is one.
+    pub(crate) overflow: Option<Arc<Overflow>>,
 }
 
 impl Work {
@@ -34,13 +40,15 @@ impl Work {
     pub(crate) fn new(
         ollama: Ollama,
         (settings, admit): (config::Ollama, config::Admission),
+        (routes, overflow): (Routes, Option<Arc<Overflow>>),
         catalog: Catalog,
         observer: Observer,
     ) -> (Arc<Self>, mpsc::Receiver<Chore>) {
         let limits = Limits { queue: usize::try_from(admit.queue_limit).unwrap_or(usize::MAX) };
         let (admission, chores) = Admission::new(limits);
         let bodies = Bodies::default();
-        (Arc::new(Self { ollama, settings, admit, catalog, observer, bodies, admission }), chores)
+        let work = Self { ollama, settings, admit, catalog, observer, bodies, admission, routes, overflow };
+        (Arc::new(work), chores)
     }
 }
 
@@ -70,6 +78,11 @@ impl BodyShare {
         }
         self.held += bytes;
         true
+    }
+
+    /// It holds more than this many bytes.
+    pub(crate) fn is_over(&self, bytes: usize) -> bool {
+        self.held > bytes
     }
 
     /// The bytes are gone.

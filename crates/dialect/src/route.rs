@@ -181,6 +181,12 @@ impl Upstream {
         !self.is_metadata() && !matches!(self, Self::AnthropicCountTokens)
     }
 
+    /// Answers with vectors.
+    #[must_use]
+    pub const fn makes_vectors(self) -> bool {
+        matches!(self, Self::OllamaEmbed | Self::OllamaEmbeddings | Self::OpenAiEmbeddings)
+    }
+
     /// Is about the one model that its body or its path names.
     #[must_use]
     pub const fn names_model(self) -> bool {

@@ -34,7 +34,7 @@ fn warm(now: Instant) -> (Arc<Admission>, mpsc::Receiver<Chore>) {
 }
 
 fn submit(admission: &Arc<Admission>, now: Instant, id: &str) -> (Verdict, Option<Place>) {
-    admission.submit(now, Wanted { id, model: "m", settings: ONE }, ask)
+    admission.submit(now, Wanted { id, model: "m", settings: ONE, overflow: false }, ask)
 }
 
 fn admitted(admission: &Arc<Admission>, now: Instant) -> Place {
@@ -159,7 +159,7 @@ async fn a_model_whose_runner_breaks_again_and_again_holds_no_other_back() {
     }
     let (Verdict::Refuse(refusal), None) = submit(&admission, now, "fourth") else { panic!("passed") };
     assert!(admission.explain(refusal, "m").1.contains("rests"));
-    let other = admission.submit(now, Wanted { id: "other", model: "n", settings: ONE }, ask);
+    let other = admission.submit(now, Wanted { id: "other", model: "n", settings: ONE, overflow: false }, ask);
     assert!(matches!(other, (Verdict::Admit, Some(_))));
     assert!(admission.is_closed());
 }

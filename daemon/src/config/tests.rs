@@ -81,7 +81,7 @@ fn the_environment_alone_can_be_the_whole_configuration() {
     assert_eq!(config.relay.url.to_string(), "wss://other.example:444/edge");
     assert_eq!((config.relay.connections, config.ollama.parallel), (3, 8));
     assert_eq!(config.admission.first_token, Duration::from_millis(1_234));
-    assert_eq!(config.route, Route::LocalOnly);
+    assert_eq!(config.privacy.route, Route::LocalOnly);
     assert_eq!(config.ollama.url.to_string(), "http://10.0.0.7:8000");
 }
 
@@ -97,7 +97,7 @@ fn all_faults_are_reported_at_once_with_their_lines() {
         "parallel = 0\n",
         "models = []\n",
         "[overflow]\n",
-        "enabled = true\n",
+        "enabled = 1\n",
         "[status]\n",
         "listen = \"0.0.0.0:9180\"\n",
         "[typo]\n",
@@ -111,7 +111,7 @@ fn all_faults_are_reported_at_once_with_their_lines() {
         "f.toml:6: ollama.url = \"https://ollama.com\": expected http://",
         "f.toml:7: ollama.parallel = 0: expected a whole number from 1 to 1024",
         "f.toml:8: ollama.models = []: expected an array of shell patterns",
-        "f.toml:10: overflow.enabled = true: not available yet",
+        "f.toml:10: overflow.enabled = 1: expected true or false",
         "f.toml:12: status.listen = \"0.0.0.0:9180\": expected a loopback address",
         "f.toml:13: typo: unknown section",
         "environment CAUSEWAY__ADMISSION__QUEUE_LIMIT: admission.queue-limit = many: expected a whole number",
@@ -165,4 +165,73 @@ fn a_model_override_needs_a_name_and_knows_its_keys() {
     assert!(faults.iter().any(|fault| fault.contains("ollama.model[0].name: missing")), "{faults:#?}");
     assert!(faults.iter().any(|fault| fault.contains("ollama.model[1].name = \"a b\"")), "{faults:#?}");
     assert!(faults.iter().any(|fault| fault.contains("ollama.model[1].slots = 3: unknown key")), "{faults:#?}");
+}
+
+const OVERFLOW: &str = "[overflow]\nenabled = true\nregion = \"eu-west-1\"\n[overflow.budget]\ndaily-usd = 5\n";
+const MAPPED: &str = "[[overflow.model]]\nlocal = \"qwen*\"\nbedrock = \"qwen.qwen3-32b-v1:0\"\n\
+                      usd-per-million = { input = 0.15, output = 1 }\n";
+
+#[test]
+fn overflow_is_off_unless_it_is_said_with_a_mapping_a_region_and_a_budget() {
+    assert_eq!(parse(MINIMAL).unwrap().overflow, None);
+    let off = format!("{MINIMAL}{}{MAPPED}", OVERFLOW.replace("true", "false"));
+    assert_eq!(parse(&off).unwrap().overflow, None);
+    let faults = parse(&format!("{MINIMAL}[overflow]\nenabled = true\n")).unwrap_err();
+    for missing in ["overflow.region: missing", "overflow.budget.daily-usd: missing", "overflow.model: missing"] {
+        assert!(faults.iter().any(|fault| fault.contains(missing)), "{missing}: {faults:#?}");
+    }
+    let overflow = parse(&format!("{MINIMAL}{OVERFLOW}{MAPPED}")).unwrap().overflow.unwrap();
+    assert_eq!((overflow.region.as_str(), overflow.hedge), ("eu-west-1", Duration::ZERO));
+    let model = causeway_dialect::model::ModelName::parse("qwen3:8b").unwrap();
+    let mapping = overflow.mapping(&model).unwrap();
+    assert_eq!((mapping.target.family.name, mapping.target.max_tokens), ("qwen", 4_096));
+}
+
+#[test]
+fn a_model_without_a_price_is_refused_under_a_budget_and_taken_without_one() {
+    let unpriced = MAPPED.lines().take(3).collect::<Vec<_>>().join("\n");
+    let faults = parse(&format!("{MINIMAL}{OVERFLOW}{unpriced}\n")).unwrap_err();
+    assert!(faults[0].contains("usd-per-million.input: missing"), "{faults:#?}");
+    let unlimited = OVERFLOW.replace("= 5", "= \"unlimited\"");
+    let overflow = parse(&format!("{MINIMAL}{unlimited}{unpriced}\n")).unwrap().overflow.unwrap();
+    assert_eq!(overflow.mappings[0].price, None);
+}
+
+#[test]
+fn bad_settings_of_overflow_are_named_with_what_was_expected() {
+    for (setting, expected) in [
+        ("credentials = \"iot\"", "not available yet"),
+        ("endpoint = \"http://bedrock.example.com\"", "http:// on a loopback address"),
+        ("endpoint = \"https://169.254.169.254\"", "never contacted"),
+        ("service-tier = \"fast\"", "\"flex\""),
+        ("mapping = \"all\"", "same-weights"),
+        ("hedge-ms = -1", "whole number"),
+        ("typo = 1", "unknown key"),
+    ] {
+        let overflow = OVERFLOW.replace("enabled = true\n", &format!("enabled = true\n{setting}\n"));
+        let faults = parse(&format!("{MINIMAL}{overflow}{MAPPED}")).unwrap_err();
+        assert!(faults.len() == 1 && faults[0].contains(expected), "{setting}: {faults:#?}");
+    }
+    for (setting, expected) in
+        [("family = \"gpt\"", "gpt-oss"), ("max-tokens = 0", "from 1"), ("typo = 1", "usd-per-million")]
+    {
+        let faults = parse(&format!("{MINIMAL}{OVERFLOW}{MAPPED}{setting}\n")).unwrap_err();
+        assert!(faults.len() == 1 && faults[0].contains(expected), "{setting}: {faults:#?}");
+    }
+}
+
+#[test]
+fn the_same_weights_are_mapped_with_their_prices() {
+    let overflow = OVERFLOW.replace("enabled = true\n", "enabled = true\nmapping = \"same-weights\"\n");
+    let overflow = parse(&format!("{MINIMAL}{overflow}")).unwrap().overflow.unwrap();
+    for model in ["gpt-oss", "gpt-oss:20b", "gpt-oss:120b", "qwen3"] {
+        let name = causeway_dialect::model::ModelName::parse(model).unwrap();
+        let mapped = overflow.mapping(&name).map(|mapping| (mapping.target.model.as_str(), mapping.price.is_some()));
+        let expected = match model {
+            "gpt-oss:20b" => Some(("openai.gpt-oss-20b-1:0", true)),
+            "gpt-oss:120b" => Some(("openai.gpt-oss-120b-1:0", true)),
+            _ => None,
+        };
+        assert_eq!(mapped, expected, "{model}");
+    }
 }

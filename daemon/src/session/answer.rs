@@ -10,7 +10,7 @@ use causeway_dialect::native::{self, Reader};
 use causeway_dialect::route::{Dialect, Shape};
 use causeway_dialect::{anthropic, error, ollama, openai};
 use causeway_policy::Measured;
-use causeway_wire::{Code, Head};
+use causeway_wire::{Backend, Code, Head};
 use serde_json::{Map, Value};
 
 use crate::job::{Kind, Text, Writing};
@@ -22,6 +22,46 @@ const MAX_SINGLE: usize = 8 * 1024 * 1024;
 
 /// Longest body of an error of Ollama's that is read, bytes.
 const MAX_FAULT: usize = 64 * 1024;
+
+/// Where an answer came from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Origin<'a> {
+    pub(super) backend: Backend,
+    /// The model that answered, as its backend calls it.
+    pub(super) model: Option<&'a str>,
+    /// Why it was not this machine.
+    pub(super) reason: Option<&'a str>,
+    /// What it cost, US dollars, once that is known.
+    pub(super) usd: Option<f64>,
+    /// Fields without effect.
+    pub(super) dropped: &'a str,
+}
+
+impl Origin<'_> {
+    /// As members of a trailer; as headers with hyphens.
+    pub(super) fn members(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let backend = match self.backend {
+            Backend::Local => "local",
+            Backend::Bedrock => "bedrock",
+            Backend::OllamaCloud => "ollama_cloud",
+        };
+        let all = [
+            ("served_by", Some(backend.to_owned())),
+            ("model", self.model.map(str::to_owned)),
+            ("reason", self.reason.map(str::to_owned)),
+            ("cost_usd", self.usd.map(dollars)),
+            ("dropped", Some(self.dropped.to_owned()).filter(|dropped| !dropped.is_empty())),
+        ];
+        all.into_iter().filter_map(|(name, value)| Some((name, value?)))
+    }
+}
+
+/// To the nano-dollar, without an exponent.
+fn dollars(usd: f64) -> String {
+    let text = format!("{usd:.9}");
+    let short = text.trim_end_matches('0').trim_end_matches('.');
+    if short.is_empty() { "0".to_owned() } else { short.to_owned() }
+}
 
 /// What the bytes that came say.
 #[derive(Clone, PartialEq, Debug)]
@@ -142,6 +182,15 @@ impl Writer {
         }
     }
 
+    /// Takes events of another backend's answer, after [`Self::begin`].
+    pub(super) fn hear(&mut self, events: Vec<Event>) -> Heard {
+        let Body::Text(text) = &mut self.body else { return Heard::Quiet };
+        let before = text.events.len();
+        text.held += events.iter().map(size).sum::<usize>();
+        text.events.extend(events);
+        self.look(before)
+    }
+
     /// The bytes have ended.
     pub(super) fn eof(&mut self) -> Heard {
         if self.status != 200 {
@@ -250,8 +299,8 @@ impl Writer {
         out.push(b' ');
     }
 
-    /// Status and headers of the answer. `known`: where it came from is certain already.
-    pub(super) fn head(&self, model: Option<&str>, dropped: &str, known: bool) -> Head {
+    /// Status and headers of the answer, and where it came from if that is certain already.
+    pub(super) fn head(&self, origin: Option<&Origin<'_>>) -> Head {
         let content_type = match self.shape {
             Shape::Ndjson => "application/x-ndjson",
             Shape::Sse => "text/event-stream",
@@ -259,14 +308,10 @@ impl Writer {
         };
         let mut headers = vec![("content-type".to_owned(), content_type.to_owned())];
         let mut set = |name: &str, value: &str| headers.push((name.to_owned(), value.to_owned()));
-        if known {
-            set("x-causeway-served-by", "local");
-            if !dropped.is_empty() {
-                set("x-causeway-dropped", dropped);
+        if let Some(origin) = origin {
+            for (name, value) in origin.members() {
+                set(&format!("x-causeway-{}", name.replace('_', "-")), &value);
             }
-        }
-        if let Some(model) = model {
-            set("x-causeway-model", model);
         }
         Head { status: 200, headers }
     }
@@ -308,6 +353,15 @@ impl Single {
             Writing::OpenAiResponses(echo) => openai::responses::whole(answer, stamp, echo, now, trailer),
             Writing::Anthropic => anthropic::whole(answer, stamp, now, trailer),
         }
+    }
+}
+
+/// Bytes that an event holds, about.
+fn size(event: &Event) -> usize {
+    match event {
+        Event::Text { text, .. } | Event::Thinking(text) | Event::Signature(text) => text.len(),
+        Event::ToolCall(call) => call.name.len() + serde_json::to_vec(&call.arguments).map_or(0, |text| text.len()),
+        Event::Native(_) | Event::Finish(_) | Event::Failed { .. } => 0,
     }
 }
 

@@ -9,25 +9,32 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use causeway_bedrock::{Fault, Kind};
+use causeway_dialect::chat::Request;
+use causeway_dialect::event::Event as Said;
+use causeway_dialect::model::ModelName;
 use causeway_dialect::native::Bounds;
 use causeway_dialect::route;
 use causeway_dialect::route::Shape;
-use causeway_policy::{Deadline, ModelSettings, Verdict};
+use causeway_policy::{Deadline, ModelSettings, Usd, Verdict};
 use causeway_transport::Received;
-use causeway_wire::{Code, Failure, Open};
+use causeway_wire::{Backend, Code, Failure, Open};
 use tokio::time::{sleep_until, timeout};
 
-use super::answer::{Heard, Writer};
+use super::answer::{Heard, Origin, Writer};
+use super::away::{Away, Told};
 use super::body::Body;
 use super::send::Sender;
 use super::upstream::{Brought, Upstreams};
-use super::{Command, Ending, Event, FIRST_TOKEN, Session, Terms, Trouble, Upstream};
+use super::{Command, Elsewhere, Ending, Event, FIRST_TOKEN, Session, Terms, Trouble, Upstream, Why};
 use crate::admission::{Decision, Health, Place, Wanted};
 use crate::caller::Caller;
+use crate::config::Mapping;
 use crate::gate::Plan;
 use crate::job::{self, About, Job, Outgoing};
 use crate::now;
 use crate::observe::{Finished, Queueing};
+use crate::overflow::Errand;
 use crate::work::{BodyShare, Work};
 
 /// Ollama's connection is kept for the next request if it ends within this time after the answer.
@@ -46,8 +53,12 @@ pub(crate) async fn serve(work: Arc<Work>, open: Box<Open>, plan: Plan, id: Stri
     let mut run = Run {
         session: Session::new(opened, terms),
         upstream: Upstreams::Idle,
+        away: Away::Idle,
+        held: Vec::new(),
+        spent: None,
         body: Body::new(work.bodies.share()),
         gathered: work.bodies.share(),
+        kept: work.bodies.share(),
         prepared: None,
         part: 0,
         place: None,
@@ -75,6 +86,7 @@ pub(crate) async fn serve(work: Arc<Work>, open: Box<Open>, plan: Plan, id: Stri
         outcome,
         first_token,
         queueing: run.queueing,
+        reason: run.session.why.filter(|_| run.session.backend() == Backend::Bedrock).map(Why::as_str),
         total: now() - opened,
     });
     run.let_go().await;
@@ -87,14 +99,40 @@ pub(super) struct Prepared {
     parts: Vec<Outgoing>,
     /// The route on Ollama.
     route: route::Upstream,
+    /// The request itself, and where it may overflow to.
+    request: Option<(Arc<Request>, Mapping)>,
+    /// Fields without effect on any backend, and all without effect on Bedrock.
+    common: Vec<String>,
+    lost: String,
+    /// The model on Bedrock.
+    mapped: Option<String>,
+}
+
+impl Prepared {
+    /// Where its answer comes from.
+    pub(super) fn origin<'a>(&'a self, plan: &'a Plan, session: &Session) -> Origin<'a> {
+        let (backend, usd) = (session.backend(), session.usd);
+        if backend == Backend::Bedrock {
+            let (model, reason) = (self.mapped.as_deref(), session.why.map(Why::as_str));
+            return Origin { backend, model, reason, usd, dropped: &self.lost };
+        }
+        Origin { backend, model: plan.model.as_deref(), reason: None, usd, dropped: &self.dropped }
+    }
 }
 
 struct Run<'a, C> {
     session: Session,
     upstream: Upstreams,
+    away: Away,
+    /// What Bedrock said beside Ollama, and nobody can see.
+    held: Vec<Said>,
+    /// What Bedrock has cost so far, where that is known.
+    spent: Option<Usd>,
     body: Body,
     /// Vectors kept for the end.
     gathered: BodyShare,
+    /// The request kept for Bedrock.
+    kept: BodyShare,
     prepared: Option<Prepared>,
     /// The present part.
     part: usize,
@@ -124,11 +162,13 @@ impl<C: Caller> Run<'_, C> {
                 received = self.sender.caller.recv() => Happened::Received(received),
                 decision = decided(&mut self.place) => Happened::Decided(decision),
                 brought = self.upstream.next() => Happened::Brought(brought),
+                told = self.away.next() => Happened::Told(told),
                 () = timer.as_mut() => Happened::Tick,
             };
             // Bytes only move the next timeout away, and an early tick costs less than resetting the
             // timer at every chunk.
-            let resets = self.last.is_none() || !matches!(happened, Happened::Brought(Brought::Chunk(_)));
+            let chunk = matches!(happened, Happened::Brought(Brought::Chunk(_)) | Happened::Told(Told::More(_)));
+            let resets = self.last.is_none() || !chunk;
             let mut command = self.decide(happened);
             // A command may be an event itself: a body that was read, a slot that was free.
             while let Some(event) = self.act(command).await {
@@ -150,6 +190,7 @@ impl<C: Caller> Run<'_, C> {
             Happened::Received(received) => self.on_received(now, received),
             Happened::Decided(decision) => self.on_decision(now, decision),
             Happened::Brought(brought) => self.on_brought(now, brought),
+            Happened::Told(told) => self.on_told(now, told),
         }
     }
 
@@ -259,34 +300,43 @@ impl<C: Caller> Run<'_, C> {
                 self.ask();
                 Ok(())
             }
+            Command::Leave(pause) => {
+                self.leave(pause);
+                Ok(())
+            }
+            Command::Hedge => {
+                self.go_away(Duration::ZERO);
+                Ok(())
+            }
             Command::Pass => {
-                // Ollama has read the body, and it is not asked again.
-                self.body.is_sent();
-                if let Some(prepared) = &mut self.prepared {
-                    prepared.parts.clear();
-                }
+                self.is_decided();
                 self.sender.pass(self.prepared.as_mut(), self.plan, &mut self.session)
             }
-            Command::Heartbeat => self.sender.heartbeat(self.prepared.as_mut(), self.plan, &mut self.session).await,
+            Command::Heartbeat => self.sender.heartbeat(self.prepared.as_mut(), &mut self.session).await,
             Command::Finish => {
                 self.give_back_finished();
+                self.settle_away();
                 self.sender.finish(self.prepared.as_mut(), self.plan, &self.session).await
             }
-            Command::Fail(failure, upstream) => {
+            Command::Fail(mut failure, upstream) => {
+                failure.outcome.usd = self.settle_away();
                 self.fail(failure, upstream).await;
                 Ok(())
             }
-            Command::Break(failure, upstream) => {
+            Command::Break(mut failure, upstream) => {
                 self.give_back(upstream);
-                self.sender.end_with(self.prepared.as_mut(), self.plan, failure).await
+                failure.outcome.usd = self.settle_away();
+                self.sender.end_with(self.prepared.as_mut(), self.plan, &self.session, failure).await
             }
             Command::Stop => {
                 self.give_back(Upstream::Drop);
+                self.settle_away();
                 Ok(())
             }
         };
         if let Err(refused) = sent {
             self.give_back(Upstream::Drop);
+            self.settle_away();
             self.sender.give_up(&mut self.session, refused).await;
         }
         None
@@ -300,21 +350,26 @@ impl<C: Caller> Run<'_, C> {
             thinks: self.plan.local.thinks() != Some(false),
             ..Bounds::default()
         };
-        let read = if body.len() <= LARGE {
-            job::read(About { plan: self.plan, id: self.id, created, bounds: &bounds }, &body)
+        let (mapping, length) = (self.mapping(), body.len());
+        let target = mapping.as_ref().map(|mapping| mapping.target.clone());
+        let read = if length <= LARGE {
+            let about = About { plan: self.plan, id: self.id, created, bounds: &bounds, target: target.as_ref() };
+            job::read(about, &body)
         } else {
             let (plan, id) = (self.plan.clone(), self.id.to_owned());
-            let read = move || job::read(About { plan: &plan, id: &id, created, bounds: &bounds }, &body);
+            let read = move || {
+                let about = About { plan: &plan, id: &id, created, bounds: &bounds, target: target.as_ref() };
+                job::read(about, &body)
+            };
             let read = tokio::task::spawn_blocking(read).await;
             read.unwrap_or_else(|error| {
                 Err(Failure::new(Code::Internal, format!("the body could not be read: {error}")))
             })
         };
-        match read {
-            Ok(Job { parts, kind, dropped, route }) => {
-                let writer = Writer::new(kind, self.plan.route.dialect(), self.plan.shape);
-                let count = parts.len();
-                self.prepared = Some(Prepared { writer, dropped, parts, route });
+        match read.and_then(|job| self.elsewhere(job, mapping, length)) {
+            Ok(prepared) => {
+                let count = prepared.parts.len();
+                self.prepared = Some(prepared);
                 Some(Event::Ready(count))
             }
             Err(failure) => {
@@ -347,11 +402,12 @@ impl<C: Caller> Run<'_, C> {
             key: self.work.admission.key(&self.open.key),
             deadline: Some(deadline),
             queue_timeout: self.work.admit.queue_timeout,
+            overflow: self.session.may_leave(),
         };
         let model = self.plan.model.as_deref().unwrap_or_default();
         let settings =
             ModelSettings { parallel: self.work.settings.slots(model), forced_one: self.plan.local.is_forced_to_one() };
-        let wanted = Wanted { id: self.id, model, settings };
+        let wanted = Wanted { id: self.id, model, settings, overflow: terms.overflow };
         let (verdict, place) = self.work.admission.submit(now, wanted, |model| part.need.ask(model, terms));
         self.work.observer.metrics.admission(&verdict);
         self.place = place;
@@ -366,6 +422,159 @@ impl<C: Caller> Run<'_, C> {
             Verdict::Refuse(refusal) => {
                 Event::Decided(Decision::Refused(refusal), Some(self.work.admission.explain(refusal, model)))
             }
+        }
+    }
+
+    /// Where this request may overflow to, as far as its routes say.
+    fn mapping(&self) -> Option<Mapping> {
+        self.work.overflow.as_ref().filter(|_| self.plan.allow.bedrock)?;
+        let model = ModelName::parse(self.model()).ok()?;
+        self.work.routes.mapping(&model).cloned()
+    }
+
+    /// Judges whether another backend may answer it.
+    fn elsewhere(&mut self, job: Job, mapping: Option<Mapping>, length: usize) -> Result<Prepared, Failure> {
+        let Job { parts, kind, dropped, common, request, unmapped, route } = job;
+        // What is kept for Bedrock is about as large as the body.
+        let request = request.zip(mapping).filter(|_| self.kept.grow(length));
+        let hedge = self.work.routes.overflow().map(|overflow| overflow.hedge).unwrap_or_default();
+        self.session.elsewhere = match (&request, self.plan.allow.local) {
+            (Some(_), true) => Elsewhere::May(hedge),
+            (Some(_), false) => Elsewhere::Must(if self.plan.is_absent { Why::NotLocal } else { Why::Route }),
+            (None, true) => Elsewhere::Never,
+            (None, false) => {
+                let why = unmapped.unwrap_or_else(|| "the edge holds too many requests at once".to_owned());
+                let message = format!("this request may be answered by Bedrock only, and cannot be: {why}");
+                return Err(Failure::new(Code::UnsupportedParameter, message));
+            }
+        };
+        let writer = Writer::new(kind, self.plan.route.dialect(), self.plan.shape);
+        let mapped = request.as_ref().map(|(_, mapping)| mapping.target.model.clone());
+        Ok(Prepared { writer, dropped, parts, route, request, common, lost: String::new(), mapped })
+    }
+
+    /// Nothing more is wanted of Ollama.
+    fn leave(&mut self, pause: Duration) {
+        self.give_back(Upstream::Drop);
+        (self.asked, self.last) = (false, None);
+        if let Some(prepared) = &mut self.prepared {
+            prepared.writer.begin();
+        }
+        if !self.away.is_at_work() {
+            self.go_away(pause);
+        }
+    }
+
+    /// Asks Bedrock, after a pause that is somewhat different for each.
+    fn go_away(&mut self, pause: Duration) {
+        let prepared = self.prepared.as_ref().and_then(|prepared| prepared.request.clone());
+        let (Some((request, mapping)), Some(overflow)) = (prepared, &self.work.overflow) else { return };
+        if let Some(why) = self.session.why {
+            self.work.observer.metrics.overflow(why);
+        }
+        let spent = self.spent.unwrap_or_default().dollars();
+        let errand = Errand {
+            request,
+            mapping,
+            ids: [("causeway-request", self.id.to_owned()), ("causeway-key", self.open.key.clone())],
+            grant: (self.open.policy.spend_max_usd - spent).max(0.0),
+            is_large: self.kept.is_over(LARGE),
+        };
+        let pause = pause.mul_f64(rand::random_range(0.5..=1.0));
+        self.away = Away::begin(Arc::clone(overflow), errand, pause);
+    }
+
+    fn on_told(&mut self, now: Instant, told: Told) -> Command {
+        let beside = self.upstream.is_at_work();
+        let Some(prepared) = &mut self.prepared else { return Command::Wait };
+        let (events, whole) = match told {
+            Told::Begun(lost) => {
+                let names: Vec<String> = prepared.common.iter().cloned().chain(lost).collect();
+                return match job::judge_dropped(&names, self.plan.strict) {
+                    Ok(lost) => {
+                        prepared.lost = lost;
+                        Command::Wait
+                    }
+                    Err(failure) if self.plan.allow.local => {
+                        self.broken(now, &Fault::new(Kind::Invalid, &failure.message))
+                    }
+                    Err(failure) => self.session.give_up(now, failure),
+                };
+            }
+            Told::Broken(fault) => return self.broken(now, &fault),
+            Told::More(events) => (events, false),
+            Told::Whole(events) => (events, true),
+        };
+        self.held.extend(events);
+        let visible = self.held.iter().any(Said::is_visible);
+        if beside && !visible && !whole {
+            return Command::Wait;
+        }
+        if beside {
+            // Bedrock was first.
+            prepared.writer.begin();
+            self.give_back(Upstream::Drop);
+        }
+        self.hear(now)
+    }
+
+    /// Writes what Bedrock has said.
+    fn hear(&mut self, now: Instant) -> Command {
+        let Some(prepared) = &mut self.prepared else { return Command::Wait };
+        let heard = prepared.writer.hear(std::mem::take(&mut self.held));
+        self.session.tokens = prepared.writer.tokens;
+        if let Some(last) = self.last.replace(now) {
+            self.work.observer.metrics.inter_token(now.saturating_duration_since(last));
+        } else if let Some(first) = self.away.first_piece() {
+            self.work.admission.overflowed(self.model(), first);
+        }
+        match heard {
+            Heard::Quiet => Command::Wait,
+            Heard::More { visible } => self.session.handle(now, Event::AwayTold(visible)),
+            Heard::Whole => {
+                self.learn(None);
+                self.session.handle(now, Event::AwayWhole)
+            }
+            Heard::Fault(_, message) => self.broken(now, &Fault::new(Kind::Broken, &message)),
+        }
+    }
+
+    /// A call to Bedrock failed.
+    fn broken(&mut self, now: Instant, fault: &Fault) -> Command {
+        self.settle_away();
+        self.held.clear();
+        self.learn(Some(fault));
+        self.session.handle(now, Event::AwayBroken(fault.kind, fault.to_string()))
+    }
+
+    fn learn(&self, fault: Option<&Fault>) {
+        let model = self.prepared.as_ref().and_then(|prepared| prepared.mapped.as_deref());
+        if let (Some(overflow), Some(model)) = (&self.work.overflow, model) {
+            overflow.learn(model, fault);
+        }
+    }
+
+    /// Ends what is under way at Bedrock; what all of it has cost.
+    fn settle_away(&mut self) -> Option<f64> {
+        if let Some(cost) = self.away.end() {
+            self.work.observer.metrics.spent(cost.dollars());
+            self.spent = Some(self.spent.unwrap_or_default().plus(cost));
+        }
+        self.session.usd = self.spent.map(Usd::dollars);
+        self.session.usd
+    }
+
+    /// The caller sees the answer of one backend: the other one is dropped, and nobody is asked again.
+    fn is_decided(&mut self) {
+        if self.session.backend() == Backend::Local {
+            self.settle_away();
+        }
+        // Ollama has read the body.
+        self.body.is_sent();
+        self.kept.give_back();
+        if let Some(prepared) = &mut self.prepared {
+            prepared.parts.clear();
+            prepared.request = None;
         }
     }
 
@@ -448,6 +657,7 @@ enum Happened {
     Received(Received),
     Decided(Decision),
     Brought(Brought),
+    Told(Told),
     Tick,
 }
 

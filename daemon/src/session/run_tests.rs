@@ -68,7 +68,7 @@ fn open(path: &str) -> Open {
 fn start(address: SocketAddr, open: Open) -> Running {
     let work = fixtures::work(OllamaUrl { host: address.ip().to_string(), port: address.port() });
     fixtures::is_resident(&work, "smol:latest");
-    let plan = gate::judge(&open, &work.settings.models, |_| false).unwrap();
+    let plan = gate::judge(&open, &work.settings.models, &work.routes, |_| false).unwrap();
     let (caller, received) = mpsc::channel(64);
     let (sent, seen) = mpsc::channel(4_096);
     let session = serve(

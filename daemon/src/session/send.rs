@@ -53,12 +53,12 @@ impl<C: Caller> Sender<C> {
         prepared.writer.write(nanos(), &mut out);
         if !out.is_empty() {
             session.spoke(now());
-            return self.send_now(prepared, plan, out.into());
+            return self.send_now(prepared, plan, session, out.into());
         }
         // The first token commits the headers, also where the dialect does not show it.
         if plan.shape != Shape::Whole && self.head == Sent::Nothing {
             self.head = Sent::Full;
-            self.caller.send_head(prepared.writer.head(plan.model.as_deref(), &prepared.dropped, true));
+            self.caller.send_head(prepared.writer.head(Some(&prepared.origin(plan, session))));
         }
         Ok(())
     }
@@ -67,7 +67,6 @@ impl<C: Caller> Sender<C> {
     pub(super) async fn heartbeat(
         &mut self,
         prepared: Option<&mut Prepared>,
-        plan: &Plan,
         session: &mut Session,
     ) -> Result<(), SendRefused> {
         let Some(prepared) = prepared else { return Ok(()) };
@@ -76,8 +75,7 @@ impl<C: Caller> Sender<C> {
         session.spoke(now());
         if self.head == Sent::Nothing {
             self.head = Sent::Bare;
-            let head = prepared.writer.head(plan.model.as_deref(), &prepared.dropped, false);
-            return self.caller.send_head_with(head, out.into());
+            return self.caller.send_head_with(prepared.writer.head(None), out.into());
         }
         self.caller.send_now(out.into())
     }
@@ -94,10 +92,10 @@ impl<C: Caller> Sender<C> {
             self.caller.finish(Some(outcome));
             return Ok(());
         };
-        let trailer = self.trailer(plan, &prepared.dropped, &outcome, None);
+        let trailer = self.trailer(plan, prepared, session, None);
         let mut out = Vec::new();
         prepared.writer.finish(nanos(), trailer, &mut out);
-        self.send_last(prepared, plan, out.into(), outcome).await
+        self.send_last(prepared, plan, session, out.into(), outcome).await
     }
 
     /// Ends an answer whose headers are out with an error of its dialect.
@@ -105,6 +103,7 @@ impl<C: Caller> Sender<C> {
         &mut self,
         prepared: Option<&mut Prepared>,
         plan: &Plan,
+        session: &Session,
         failure: Failure,
     ) -> Result<(), SendRefused> {
         let Some(prepared) = prepared.filter(|_| self.head != Sent::Nothing) else {
@@ -112,10 +111,10 @@ impl<C: Caller> Sender<C> {
             return Ok(());
         };
         let Failure { code, message, outcome, .. } = failure;
-        let trailer = self.trailer(plan, &prepared.dropped, &outcome, Some(code));
+        let trailer = self.trailer(plan, prepared, session, Some(code));
         let mut out = Vec::new();
         prepared.writer.fail(nanos(), code, &message, trailer, &mut out);
-        self.send_last(prepared, plan, out.into(), Outcome { broke: Some(code), ..outcome }).await
+        self.send_last(prepared, plan, session, out.into(), Outcome { broke: Some(code), ..outcome }).await
     }
 
     /// The answer cannot be passed on: the link ended the stream, by itself or because of a cancel.
@@ -144,12 +143,18 @@ impl<C: Caller> Sender<C> {
         }
     }
 
-    fn send_now(&mut self, prepared: &Prepared, plan: &Plan, bytes: Bytes) -> Result<(), SendRefused> {
+    fn send_now(
+        &mut self,
+        prepared: &Prepared,
+        plan: &Plan,
+        session: &Session,
+        bytes: Bytes,
+    ) -> Result<(), SendRefused> {
         if self.head != Sent::Nothing {
             return self.caller.send_now(bytes);
         }
         self.head = Sent::Full;
-        let head = prepared.writer.head(plan.model.as_deref(), &prepared.dropped, true);
+        let head = prepared.writer.head(Some(&prepared.origin(plan, session)));
         self.caller.send_head_with(head, bytes)
     }
 
@@ -157,6 +162,7 @@ impl<C: Caller> Sender<C> {
         &mut self,
         prepared: &Prepared,
         plan: &Plan,
+        session: &Session,
         bytes: Bytes,
         outcome: Outcome,
     ) -> Result<(), SendRefused> {
@@ -165,18 +171,18 @@ impl<C: Caller> Sender<C> {
                 // An end may repeat the whole answer. Ollama is done: the caller's pace may hold it up.
                 if self.head == Sent::Nothing {
                     self.head = Sent::Full;
-                    self.caller.send_head(prepared.writer.head(plan.model.as_deref(), &prepared.dropped, true));
+                    self.caller.send_head(prepared.writer.head(Some(&prepared.origin(plan, session))));
                 }
                 self.caller.send(bytes).await?;
             } else if !bytes.is_empty() {
-                self.send_now(prepared, plan, bytes)?;
+                self.send_now(prepared, plan, session, bytes)?;
             }
             self.caller.finish(Some(outcome));
             return Ok(());
         }
         if self.head == Sent::Nothing {
             self.head = Sent::Full;
-            let head = prepared.writer.head(plan.model.as_deref(), &prepared.dropped, true);
+            let head = prepared.writer.head(Some(&prepared.origin(plan, session)));
             if bytes.len() <= SINGLE_MESSAGE {
                 return self.caller.send_whole(head, bytes, outcome);
             }
@@ -187,23 +193,20 @@ impl<C: Caller> Sender<C> {
         Ok(())
     }
 
-    /// What a bare head could not say.
-    fn trailer(&self, plan: &Plan, dropped: &str, outcome: &Outcome, why: Option<Code>) -> Map<String, Value> {
+    /// What a head could not say: all of it where a heartbeat committed it, else what was not known then.
+    fn trailer(&self, plan: &Plan, prepared: &Prepared, session: &Session, why: Option<Code>) -> Map<String, Value> {
         let mut trailer = Map::new();
-        if self.head == Sent::Nothing && why.is_none() {
-            return trailer;
+        let broke = why.map(|why| ("reason", why.as_str().to_owned()));
+        let origin = prepared.origin(plan, session);
+        let members = origin.members().filter(|(name, _)| match self.head {
+            Sent::Bare => session.has_begun(),
+            Sent::Full => *name == "cost_usd",
+            // The head goes out with the last bytes, and says all but that.
+            Sent::Nothing => false,
+        });
+        for (name, value) in members.chain(broke) {
+            trailer.insert(name.to_owned(), value.into());
         }
-        let mut set = |name: &str, value: Option<&str>| {
-            if let Some(value) = value.filter(|value| !value.is_empty()) {
-                trailer.insert(name.to_owned(), value.into());
-            }
-        };
-        if self.head == Sent::Bare {
-            set("served_by", outcome.served_by.map(|_| "local"));
-            set("model", plan.model.as_deref());
-            set("dropped", Some(dropped));
-        }
-        set("reason", why.map(Code::as_str));
         trailer
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use causeway_bedrock::Kind;
+use causeway_policy::OverflowReason;
 use causeway_wire::{Code, Failure};
 
 use crate::admission::Decision;
@@ -29,6 +31,12 @@ pub(crate) enum Event {
     Fault(Code, String),
     /// The connection to Ollama could not be made or broke.
     Broken(Trouble),
+    /// More of Bedrock's answer came; whether any of it can be seen by the caller.
+    AwayTold(bool),
+    /// Bedrock's answer is whole.
+    AwayWhole,
+    /// The call to Bedrock failed.
+    AwayBroken(Kind, String),
     /// The relay cancelled.
     Cancelled,
     /// The link failed the stream by itself.
@@ -59,6 +67,10 @@ pub(crate) enum Command {
     Submit,
     /// Send the request, or its next part, to Ollama.
     Ask,
+    /// Ask Bedrock after this pause; nothing more is wanted of Ollama.
+    Leave(Duration),
+    /// Ask Bedrock too, while Ollama is at work.
+    Hedge,
     /// Write what came.
     Pass,
     /// Show the caller that the request is alive.
@@ -104,6 +116,75 @@ pub(crate) struct Terms {
     pub(crate) streams: bool,
     /// Silence towards the caller after which it gets a sign of life; zero: never.
     pub(crate) heartbeat: Duration,
+}
+
+/// Whether another backend may answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Elsewhere {
+    /// None.
+    #[default]
+    Never,
+    /// Bedrock, where this machine cannot in time; after this much silence of Ollama beside it, zero: never.
+    May(Duration),
+    /// Bedrock alone.
+    Must(Why),
+}
+
+/// Why Bedrock was asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Why {
+    /// The ledger decided it.
+    Ledger(OverflowReason),
+    /// Ollama broke off, or does not answer.
+    LocalFailed,
+    /// Ollama was silent for long.
+    Hedge,
+    /// The request may not run on this machine.
+    Route,
+    /// This machine does not have the model.
+    NotLocal,
+}
+
+impl Why {
+    /// Every reason, for the metrics.
+    pub(crate) const ALL: [Self; 14] = [
+        Self::Ledger(OverflowReason::PredictedWait),
+        Self::Ledger(OverflowReason::CallerDeadline),
+        Self::Ledger(OverflowReason::Deadline),
+        Self::Ledger(OverflowReason::QueueTimeout),
+        Self::Ledger(OverflowReason::QueueFull),
+        Self::Ledger(OverflowReason::NotLearnt),
+        Self::Ledger(OverflowReason::ColdModel),
+        Self::Ledger(OverflowReason::LoadFailed),
+        Self::Ledger(OverflowReason::Context),
+        Self::Ledger(OverflowReason::LocalDown),
+        Self::LocalFailed,
+        Self::Hedge,
+        Self::Route,
+        Self::NotLocal,
+    ];
+
+    /// As `x-causeway-reason` says it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ledger(reason) => match reason {
+                OverflowReason::PredictedWait => "predicted_wait",
+                OverflowReason::CallerDeadline => "caller_deadline",
+                OverflowReason::Deadline => "deadline",
+                OverflowReason::QueueTimeout => "queue_timeout",
+                OverflowReason::QueueFull => "queue_full",
+                OverflowReason::NotLearnt => "not_learnt",
+                OverflowReason::ColdModel => "cold_model",
+                OverflowReason::LoadFailed => "load_failed",
+                OverflowReason::Context => "context",
+                OverflowReason::LocalDown => "local_down",
+            },
+            Self::LocalFailed => "local_failed",
+            Self::Hedge => "hedge",
+            Self::Route => "route",
+            Self::NotLocal => "not_local",
+        }
+    }
 }
 
 /// Tokens as far as they are known.

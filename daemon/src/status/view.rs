@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
-use causeway_policy::{ModelStatus, ParallelFault};
+use causeway_policy::{BudgetCap, ModelStatus, ParallelFault};
 use causeway_transport::EdgeLinkStatus;
 use serde::Serialize;
 
@@ -88,6 +88,8 @@ pub(crate) struct Snapshot {
     live: Vec<Live>,
     requests: Requests,
     certificate: CertificateView,
+    /// None where it is off.
+    overflow: Option<OverflowView>,
     /// What a person should mend, in sentences.
     faults: Vec<String>,
 }
@@ -143,6 +145,31 @@ struct CertificateView {
     days_left: f64,
 }
 
+#[derive(Debug, Serialize)]
+struct OverflowView {
+    region: String,
+    endpoint: Option<String>,
+    /// Local patterns and where they go.
+    models: Vec<MappingView>,
+    budget: BudgetView,
+}
+
+#[derive(Debug, Serialize)]
+struct MappingView {
+    local: String,
+    bedrock: String,
+    family: &'static str,
+}
+
+/// US dollars of the present UTC day.
+#[derive(Debug, Serialize)]
+struct BudgetView {
+    /// None: unlimited.
+    daily_usd: Option<f64>,
+    spent_usd: f64,
+    reserved_usd: f64,
+}
+
 impl View {
     /// Why the certificate cannot be used now, or was not replaced.
     pub(crate) fn certificate_faults(&self) -> Vec<String> {
@@ -165,6 +192,7 @@ impl View {
             state: if self.draining.load(Ordering::Relaxed) { "draining" } else { "running" },
             readiness: self.readiness(),
             faults: self.faults(&link, known.error.as_deref()),
+            overflow: self.overflow(),
             link: Link {
                 relay: self.relay.clone(),
                 connected: link.connections > 0,
@@ -201,7 +229,31 @@ impl View {
         }
         faults.extend(self.work.admission.snapshot(crate::now()).iter().flat_map(model_faults));
         faults.extend(self.certificate_faults());
+        faults.extend(self.work.overflow.iter().flat_map(|overflow| overflow.faults()));
         faults
+    }
+
+    fn overflow(&self) -> Option<OverflowView> {
+        let (overflow, settings) = (self.work.overflow.as_ref()?, self.work.routes.overflow()?);
+        let budget = overflow.budget();
+        let mapping = |mapping: &crate::config::Mapping| MappingView {
+            local: mapping.local.clone(),
+            bedrock: mapping.target.model.clone(),
+            family: mapping.target.family.name,
+        };
+        Some(OverflowView {
+            region: settings.region.clone(),
+            endpoint: settings.endpoint.clone(),
+            models: settings.mappings.iter().map(mapping).collect(),
+            budget: BudgetView {
+                daily_usd: match settings.budget {
+                    BudgetCap::Unlimited => None,
+                    BudgetCap::Daily(cap) => Some(cap.dollars()),
+                },
+                spent_usd: budget.book.spent.dollars(),
+                reserved_usd: budget.reserved.dollars(),
+            },
+        })
     }
 
     pub(crate) fn readiness(&self) -> Readiness {

@@ -33,6 +33,8 @@ pub struct Conversation {
     reader: Reader,
     began: Option<Instant>,
     first: Option<Instant>,
+    /// Bedrock refused it.
+    refused: bool,
     /// When the present wait is over.
     until: Instant,
 }
@@ -69,7 +71,7 @@ impl Conversation {
             Some(fault) => State::Refused(fault),
             None => State::New(Box::new((sdk, mapped.call))),
         };
-        Self { state, reader: mapped.reader, began: None, first: None, until: Instant::now() }
+        Self { state, reader: mapped.reader, began: None, first: None, refused: false, until: Instant::now() }
     }
 
     /// The next thing. Safe to drop and call again; after the end it waits for ever.
@@ -81,6 +83,10 @@ impl Conversation {
             Err(_) if self.reader.has_stopped() => self.end(events),
             Err(_) => Brought::Broken(Fault::new(Kind::Timeout, "it said nothing for too long")),
         };
+        if let Brought::Broken(fault) = &brought {
+            let named = !matches!(fault.kind, Kind::Timeout | Kind::Broken | Kind::Unreachable | Kind::Model);
+            self.refused = self.first.is_none() && named;
+        }
         if brought != Brought::More {
             self.state = State::Ended;
         }
@@ -99,7 +105,14 @@ impl Conversation {
         self.reader.pieces()
     }
 
-    /// The request went out, or may have: it may cost.
+    /// It surely cost nothing: it never went out, or was refused before the first piece by an error that
+    /// Bedrock names. What broke without a word may have been answered.
+    #[must_use]
+    pub fn is_free(&self) -> bool {
+        !self.has_begun() || self.refused
+    }
+
+    /// The request went out, or may have.
     #[must_use]
     pub fn has_begun(&self) -> bool {
         self.began.is_some()

@@ -1,0 +1,197 @@
+//! Amazon Bedrock as the daemon's second backend: its client, its budget, and what stands in the way.
+//!
+//! Invariants: what a call may cost is reserved on the disk before it is made, within what the relay
+//! granted the stream; each call is settled once, also when its task is cut off. Absent: which requests
+//! come here and when (`session.rs`), what they become (`causeway-bedrock`).
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use causeway_bedrock::{Brought, Client, Conversation, Credentials, Fault, Kind, Mapped, Settings, map};
+use causeway_dialect::chat::Request;
+use causeway_dialect::event::Event;
+use causeway_policy::{BudgetSnapshot, Price, Usd};
+
+use crate::budget::{Purse, Refused, Reserved};
+use crate::config::{self, Mapping};
+
+/// A grant of this much or more is that of a key without a cap: a model without a price is used for
+/// such keys only, for nobody could hold it to less. US dollars; the relay's own figure.
+const UNCAPPED_USD: f64 = 1_000.0;
+
+/// The second backend. One for all requests.
+pub(crate) struct Overflow {
+    client: Client,
+    purse: Purse,
+    /// What stands in the way of each mapped model until somebody mends it.
+    standing: Mutex<BTreeMap<String, Fault>>,
+}
+
+/// One request that goes to Bedrock.
+#[derive(Clone)]
+pub(crate) struct Errand {
+    pub(crate) request: Arc<Request>,
+    pub(crate) mapping: Mapping,
+    /// Our id of the request, the key's, the edge's own name: for the account's logs.
+    pub(crate) ids: [(&'static str, String); 2],
+    /// What of the relay's grant is left, US dollars.
+    pub(crate) grant: f64,
+    /// Reading it again takes milliseconds: not on the one thread that all streams share.
+    pub(crate) is_large: bool,
+}
+
+/// A call under way; dropped, it ends and is settled.
+pub(crate) struct Talk {
+    conversation: Conversation,
+    reserved: Option<Reserved>,
+    price: Option<Price>,
+    input_estimate: u64,
+    /// Fields without effect there.
+    pub(crate) lost: Vec<String>,
+}
+
+impl Overflow {
+    /// Opens the ledger and makes the client; with them the task that keeps credentials fresh.
+    pub(crate) async fn open(
+        settings: &config::Overflow,
+        ledger: &Path,
+    ) -> anyhow::Result<(Arc<Self>, impl Future<Output = ()> + Send + 'static)> {
+        let purse = Purse::open(ledger, settings.budget, unix_secs()).context("[overflow.budget]")?;
+        let client = Settings {
+            region: settings.region.clone(),
+            endpoint: settings.endpoint.clone(),
+            credentials: Credentials::Chain,
+        };
+        let (client, fresh) = Client::new(client).await.context("[overflow]")?;
+        Ok((Self::new(client, purse), fresh))
+    }
+
+    pub(crate) fn new(client: Client, purse: Purse) -> Arc<Self> {
+        Arc::new(Self { client, purse, standing: Mutex::default() })
+    }
+
+    /// Maps, reserves and begins a call.
+    pub(crate) async fn begin(self: Arc<Self>, errand: Errand) -> Result<Talk, Fault> {
+        let Errand { request, mapping, ids, grant, is_large } = errand;
+        if let Some(fault) = self.client.fault() {
+            return Err(fault);
+        }
+        let target = mapping.target.clone();
+        let mapped = move || map(&request, &target, &ids.each_ref().map(|(name, id)| (*name, id.as_str())));
+        let mapped = match is_large {
+            false => mapped(),
+            true => tokio::task::spawn_blocking(mapped)
+                .await
+                .map_err(|error| Fault::new(Kind::Invalid, &format!("the request could not be mapped: {error}")))?,
+        };
+        let mapped = mapped.map_err(|unmapped| Fault::new(Kind::Invalid, &unmapped.to_string()))?;
+        let reserved = self.reserve(&mapping, &mapped, grant).await?;
+        let (lost, input_estimate) = (mapped.lost.clone(), mapped.input_estimate);
+        let conversation = self.client.converse(mapped);
+        Ok(Talk { conversation, reserved: Some(reserved), price: mapping.price, input_estimate, lost })
+    }
+
+    async fn reserve(&self, mapping: &Mapping, mapped: &Mapped, grant: f64) -> Result<Reserved, Fault> {
+        let amount = match mapping.price {
+            Some(price) => price.cost(mapped.input_estimate, mapped.max_tokens.into()),
+            None if grant >= UNCAPPED_USD => Usd::default(),
+            None => {
+                let why = "its price is not configured, and the caller's key has a cap: set usd-per-million";
+                return Err(Fault::new(Kind::Budget, why));
+            }
+        };
+        let reserved = self.purse.reserve(unix_secs(), amount, Usd::cap(grant)).await;
+        reserved.map_err(|refused| match refused {
+            Refused::Exhausted(exhausted) => Fault::new(Kind::Budget, &exhausted.to_string()),
+            Refused::Fault(fault) => Fault::new(Kind::Budget, &fault),
+            Refused::Busy => Fault::new(Kind::Throttled, "too many calls at once wait for the budget's disk"),
+        })
+    }
+
+    /// A call to this model ended so: what stands is said once, and forgotten once one succeeds.
+    pub(crate) fn learn(&self, model: &str, fault: Option<&Fault>) {
+        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(fault) = fault else {
+            if standing.remove(model).is_some() {
+                tracing::info!(model, "overflow works again");
+            }
+            return;
+        };
+        if fault.kind.stands() && standing.insert(model.to_owned(), fault.clone()).as_ref() != Some(fault) {
+            tracing::error!(model, %fault, "overflow fails until this is mended");
+        }
+    }
+
+    /// How the day's budget stands.
+    pub(crate) fn budget(&self) -> BudgetSnapshot {
+        self.purse.snapshot(unix_secs())
+    }
+
+    /// Everything that stands in the way, in words for the status page.
+    pub(crate) fn faults(&self) -> Vec<String> {
+        let credentials = self.client.fault().map(|fault| fault.to_string());
+        let budget = self.purse.fault(unix_secs()).map(|fault| fault.to_string());
+        let standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        let models = standing.iter().map(|(model, fault)| format!("{model}: {fault}"));
+        credentials.into_iter().chain(budget).chain(models).collect()
+    }
+
+    /// Waits for the ledger's thread to end, which it must not before [`Self::close`].
+    pub(crate) async fn ended(&self) {
+        self.purse.ended().await;
+    }
+
+    /// Writes the ledger's last entries.
+    pub(crate) async fn close(&self) {
+        self.purse.close().await;
+    }
+}
+
+impl Talk {
+    /// The next thing; see [`Conversation::next`].
+    pub(crate) async fn next(&mut self, events: &mut Vec<Event>) -> Brought {
+        self.conversation.next(events).await
+    }
+
+    /// From the request to the first piece.
+    pub(crate) fn first_piece(&self) -> Option<Duration> {
+        self.conversation.first_piece()
+    }
+
+    /// Ends it and books what it cost; none where no price is known.
+    pub(crate) fn settle(mut self) -> Option<Usd> {
+        self.book()
+    }
+
+    fn book(&mut self) -> Option<Usd> {
+        let reserved = self.reserved.take()?;
+        if !self.conversation.has_begun() {
+            reserved.release();
+            return None;
+        }
+        let Some(price) = self.price else {
+            reserved.settle(unix_secs(), Usd::default());
+            return None;
+        };
+        let cost = match self.conversation.usage() {
+            Some(usage) => price.cost(usage.input.unwrap_or(0), usage.output.unwrap_or(0)),
+            None if self.conversation.is_free() => Usd::default(),
+            None => price.cost_without_usage(self.input_estimate, self.conversation.seen(), reserved.amount()),
+        };
+        reserved.settle(unix_secs(), cost);
+        Some(cost)
+    }
+}
+
+impl Drop for Talk {
+    fn drop(&mut self) {
+        self.book();
+    }
+}
+
+fn unix_secs() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
