@@ -192,4 +192,6 @@ impl Drop for Reserved {
 mod tests;
 
 #[cfg(test)]
+mod disk_tests;
+#[cfg(test)]
 mod kill_tests;

@@ -367,6 +367,18 @@ async fn a_purse_that_is_closed_gives_nothing_and_its_end_is_told() {
     drop(last);
 }
 
+#[tokio::test]
+async fn a_thread_that_dies_is_told_to_who_waits_and_to_who_watches() {
+    let place = Place::new();
+    let purse = place.open();
+    purse.tamper("not SQL");
+    let refused = purse.reserve(NOW, usd(1), Usd::MAX).await.err().unwrap();
+    assert!(matches!(&refused, Refused::Fault(why) if why.contains("started again")), "{refused}");
+    purse.ended().await;
+    assert_eq!(purse.left(), usd(1_000));
+    assert_eq!(purse.reserve(NOW, usd(1), Usd::MAX).await.err(), Some(refused));
+}
+
 /// All of them, each when it can.
 async fn join_all<F: Future + Unpin>(mut futures: Vec<F>) -> Vec<F::Output> {
     let mut outputs: Vec<Option<F::Output>> = futures.iter().map(|_| None).collect();
