@@ -1,7 +1,7 @@
 //! The composition root: builds everything, owns every task, ends the process.
 //!
 //! Invariants: no other file spawns a task, but for `cli.rs`, which runs this as one,
-//! `admission/chores.rs`, whose tasks end with it, and the reading of large bodies. A request's panic resets its stream and is counted;
+//! `admission/chores.rs`, whose tasks end with it, the budget's writing thread, and the reading of large bodies. A request's panic resets its stream and is counted;
 //! any other task's end ends the process with an error. Shutdown: refuse new requests, say so,
 //! finish what runs within the grace time, let the link deliver, close. A second signal forces.
 

@@ -3,8 +3,8 @@
 //! The way of a request: `app.rs` takes it from the link, `request.rs` sees to its account,
 //! `gate.rs` judges it, `job.rs` reads it, `admission.rs` gives it a slot, `session.rs` decides step
 //! by step, `session/run.rs` does what it says, `ollama.rs` asks Ollama. Questions about models go
-//! by `lookup.rs` instead. A library, so that quickstart can start it by re-executing itself. Absent
-//! for now: enrolment, overflow to Bedrock.
+//! by `lookup.rs` instead. A library, so that quickstart can start it by re-executing itself. What
+//! cannot be served in time goes to Bedrock (`overflow.rs`). Absent for now: enrolment.
 
 mod admission;
 mod app;
