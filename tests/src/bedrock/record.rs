@@ -116,7 +116,7 @@ pub(super) struct Inner {
 /// What CountTokens answers.
 #[derive(Debug, Clone, Default)]
 pub enum Count {
-    /// A token for four bytes of the request.
+    /// A token for four bytes of the request's texts.
     #[default]
     Estimated,
     /// This number.

@@ -67,7 +67,7 @@ pub(super) enum Fault {
 /// What the answer says of its tokens.
 #[derive(Debug, Clone, Default)]
 pub enum Usage {
-    /// What the emulator counted: a token for every piece, and one for four bytes of the request.
+    /// What the emulator counted: a token for every piece, and one for four bytes of the request's texts.
     #[default]
     Counted,
     /// These numbers, right or wrong.

@@ -27,7 +27,7 @@ use super::record::{Auth, Call, Count, End, Operation, Record, Ticket};
 use super::script::{Fault, Opening, Script};
 use super::{canary, stream, validate};
 
-/// A token is about as many bytes of a request.
+/// A token is about as many bytes of text.
 const BYTES_PER_TOKEN: usize = 4;
 const PERCENT: u32 = 100;
 
@@ -102,7 +102,7 @@ impl Service {
                 refused(ticket, &refusal, why)
             }
             Some(refusal) => refused(ticket, &refusal, End::Refused(refusal.error)),
-            None => self.by_script(call, ticket, bytes.len()).await,
+            None => self.by_script(call, ticket).await,
         }
     }
 
@@ -119,9 +119,9 @@ impl Service {
             .map(|why| Refusal::new(ErrorName::Validation, why))
     }
 
-    async fn by_script(&self, call: Call, ticket: Ticket, bytes: usize) -> Answer {
+    async fn by_script(&self, call: Call, ticket: Ticket) -> Answer {
         let ask = Ask {
-            input_tokens: (bytes / BYTES_PER_TOKEN).max(1) as u64,
+            input_tokens: (text_bytes(&call.body) / BYTES_PER_TOKEN).max(1) as u64,
             max_tokens: call.body.pointer("/inferenceConfig/maxTokens").and_then(Value::as_u64),
         };
         if call.operation == Operation::CountTokens {
@@ -230,6 +230,18 @@ async fn read(mut body: Incoming) -> (Vec<u8>, bool) {
         }
     }
     (bytes, true)
+}
+
+/// Bytes of all texts of a request, whatever its spacing; what comes as `bytes` is none.
+fn text_bytes(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(text_bytes).sum(),
+        Value::Object(members) => {
+            members.iter().filter(|(key, _)| *key != "bytes").map(|(_, value)| text_bytes(value)).sum()
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+    }
 }
 
 fn auth(value: Option<&HeaderValue>) -> Auth {

@@ -1,9 +1,8 @@
 //! The service's own client for Rust, pointed at an emulator, and what a stream of it brought.
 
-use aws_credential_types::Credentials;
 use aws_sdk_bedrockruntime::Client;
 use aws_sdk_bedrockruntime::config::retry::RetryConfig;
-use aws_sdk_bedrockruntime::config::{BehaviorVersion, Region};
+use aws_sdk_bedrockruntime::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_bedrockruntime::error::{DisplayErrorContext, ProvideErrorMetadata as _};
 use aws_sdk_bedrockruntime::operation::converse_stream::ConverseStreamOutput as Answer;
 use aws_sdk_bedrockruntime::operation::converse_stream::builders::ConverseStreamFluentBuilder;

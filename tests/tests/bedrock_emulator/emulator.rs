@@ -2,6 +2,9 @@
 
 use std::panic::AssertUnwindSafe;
 
+use aws_sdk_bedrockruntime::Client;
+use aws_sdk_bedrockruntime::config::Token;
+use aws_smithy_runtime_api::client::auth::http::HTTP_BEARER_AUTH_SCHEME_ID;
 use causeway_tests::bedrock::{
     Auth, CANARY, Config, Count, Emulator, End, ErrorName, Families, Family, Feature, Operation, Refusal, Script,
 };
@@ -36,6 +39,16 @@ async fn the_record_says_who_asked_what_of_whom() {
     assert_eq!((first.number, second.number, second.in_flight), (0, 1, 1));
     assert!(!format!("{calls:?}").contains("secret"), "a credential is on record");
     emulator.assert_all_valid();
+}
+
+#[tokio::test]
+async fn a_bearer_token_of_the_rust_client_is_told_from_a_signature() {
+    let emulator = Emulator::start().await;
+    let config = client(&emulator).config().to_builder().bearer_token(Token::new("secret", None));
+    // Where there is a key as well, the key signs unless told otherwise.
+    let config = config.auth_scheme_preference([HTTP_BEARER_AUTH_SCHEME_ID]).build();
+    Client::from_conf(config).converse().model_id(MODEL).messages(user("Hello")).send().await.unwrap();
+    assert_eq!(emulator.calls()[0].auth, Auth::Bearer);
 }
 
 #[tokio::test]
