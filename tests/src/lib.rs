@@ -4,6 +4,7 @@
 //! Absent: assertions about one part alone; those stand beside that part.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "test helpers fail the test by panicking")]
 
+pub mod bedrock;
 pub mod conformance;
 pub mod edge;
 pub mod ollama;
