@@ -34,6 +34,8 @@ pub struct Account {
     pub abandoned: bool,
     /// The backend that the answer's head named.
     pub backend: Option<Backend>,
+    /// Why it was answered there, as the answer's head said it.
+    pub reason: Option<String>,
     /// What the edge said of it.
     pub outcome: Outcome,
     /// From its head to the first byte that went out, which may be a sign of life.
@@ -87,6 +89,7 @@ impl Account {
             "model": self.model,
             "edge": self.edge,
             "served_by": self.served_by(),
+            "reason": self.reason.as_deref().or(self.code.map(Code::as_str)),
             "status": self.status,
             "input_tokens": self.outcome.input_tokens,
             "output_tokens": self.outcome.output_tokens,
@@ -101,6 +104,16 @@ impl Account {
 #[must_use]
 pub fn running_json(id: &str, own_id: Option<&str>, started_ms: u64) -> Value {
     json!({ "id": id, "own_id": own_id, "state": "running", "started_ms": started_ms })
+}
+
+/// Longest reason kept, characters: the words of the contract are half as long.
+const MAX_REASON: usize = 64;
+
+/// The reason that a head gives, as far as it is fit to be kept.
+#[must_use]
+pub fn reason(word: &[u8]) -> Option<String> {
+    let word = std::str::from_utf8(word).ok()?;
+    (word.len() <= MAX_REASON && word.bytes().all(|byte| byte.is_ascii_graphic())).then(|| word.to_owned())
 }
 
 /// The backend that a head names.

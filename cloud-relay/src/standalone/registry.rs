@@ -6,14 +6,21 @@ use std::time::Duration;
 use causeway_dialect::model::ModelName;
 use causeway_transport::{HubEvents, RelayLink};
 use causeway_wire::{InstanceId, Load, ModelInfo};
+use tokio::sync::Notify;
 
 use crate::core::errors::Refusal;
+use crate::core::route::Allowed;
 use crate::core::routing::{Choice, Directory, Wanted};
+
+/// How long after a new run's first frame it is known here at the latest: its `hello` is answered first.
+const SUPERSEDED: Duration = Duration::from_millis(500);
 
 /// All edges.
 #[derive(Default)]
 pub(crate) struct Registry {
     directory: Mutex<Directory<RelayLink>>,
+    /// Told whenever a link came up.
+    linked: Notify,
 }
 
 impl Registry {
@@ -29,8 +36,25 @@ impl Registry {
             edge: choice.edge,
             instance: choice.instance,
             model: wanted.model.clone(),
+            allowed: choice.allowed,
         };
         Ok((choice.handle, counted))
+    }
+
+    /// Whether that run of an edge is gone for good. The next one's `hello` ends its streams a moment
+    /// before it is known here: that moment is waited.
+    pub(crate) async fn is_gone(&self, counted: &Counted) -> bool {
+        let gone = async {
+            loop {
+                let mut linked = std::pin::pin!(self.linked.notified());
+                linked.as_mut().enable();
+                if self.lock().is_gone(&counted.edge, counted.instance) {
+                    return;
+                }
+                linked.await;
+            }
+        };
+        tokio::time::timeout(SUPERSEDED, gone).await.is_ok()
     }
 
     /// When a slot for such a request is predicted to be free.
@@ -58,6 +82,7 @@ impl HubEvents for Registry {
     fn up(&self, link: &RelayLink) {
         tracing::info!(edge = link.edge(), software = link.software(), "edge linked");
         self.lock().up(link.edge(), link.edge_instance(), link.clone());
+        self.linked.notify_waiters();
     }
 
     fn down(&self, link: &RelayLink) {
@@ -80,12 +105,18 @@ pub(crate) struct Counted {
     edge: String,
     instance: InstanceId,
     model: ModelName,
+    allowed: Allowed,
 }
 
 impl Counted {
     /// The edge's name.
     pub(crate) fn edge(&self) -> &str {
         &self.edge
+    }
+
+    /// Who may answer the request there.
+    pub(crate) fn allowed(&self) -> Allowed {
+        self.allowed
     }
 }
 
