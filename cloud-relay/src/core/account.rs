@@ -7,6 +7,8 @@ use std::time::Duration;
 use causeway_wire::{Backend, Code, Outcome};
 use serde_json::{Value, json};
 
+use crate::core::spend::Usd;
+
 /// One request that has ended.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Account {
@@ -93,7 +95,7 @@ impl Account {
             "status": self.status,
             "input_tokens": self.outcome.input_tokens,
             "output_tokens": self.outcome.output_tokens,
-            "cost_usd": self.outcome.usd.unwrap_or(0.0),
+            "cost_usd": self.outcome.usd.map_or(0.0, |usd| Usd::from_f64(usd).to_f64()),
             "first_token_ms": self.first_token().map(ms),
             "total_ms": ms(self.total),
         })

@@ -180,8 +180,9 @@ pub fn stamp(headers: &mut HeaderMap, stamp: Stamp<'_>) {
     if let Some(edge) = stamp.edge {
         set("x-causeway-edge", edge);
     }
-    if let Some(model) = stamp.model {
-        set("x-causeway-model", model);
+    // The edge knows better which model has answered: not always the one that was asked for.
+    if let Some(model) = stamp.model.and_then(|model| HeaderValue::from_str(model).ok()) {
+        headers.entry("x-causeway-model").or_insert(model);
     }
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     headers.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-transform"));
@@ -302,13 +303,20 @@ mod tests {
             ("access-control-allow-origin", "*"),
             ("x-causeway-served-by", "moon"),
             ("x-causeway-reason", "why"),
+            ("x-causeway-model", "anthropic.claude"),
             ("bad name", "x"),
             ("retry-after", "1\r\nset-cookie: x"),
         ];
         let lines = lines.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let head = Head { status: 200, headers: lines.to_vec() };
-        let (_, headers) = answer_head(&head).unwrap();
-        assert_eq!(headers.len(), 2);
+        let (_, mut headers) = answer_head(&head).unwrap();
+        assert_eq!(headers.len(), 3);
+        let asked = Stamp { request_id: "ID", own_id: None, edge: Some("gpu-1"), model: Some("m:latest") };
+        stamp(&mut headers, asked);
+        assert_eq!(headers["x-causeway-model"], "anthropic.claude", "the edge knows which model has answered");
+        let mut untold = HeaderMap::new();
+        stamp(&mut untold, asked);
+        assert_eq!(untold["x-causeway-model"], "m:latest");
         assert!(headers.get("x-causeway-served-by").is_none());
         for status in [101, 204, 302, 399, 600] {
             assert!(answer_head(&Head { status, headers: Vec::new() }).is_none());

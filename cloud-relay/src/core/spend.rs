@@ -237,15 +237,15 @@ impl Purse {
         self.left
     }
 
-    /// An `open` that carries it goes out.
+    /// An `open` that carries it goes out, also one with nothing in it: an edge can report all the same.
     pub fn sent(&mut self) {
-        self.open = self.left > Usd::ZERO;
+        self.open = true;
     }
 
     /// An edge may be spending it now.
     #[must_use]
     pub fn is_out(&self) -> bool {
-        self.open
+        self.open && self.left > Usd::ZERO
     }
 
     /// The edge that had it is done with it, or is given up.
@@ -262,7 +262,7 @@ impl Purse {
                 self.said = self.said.plus(spent);
             }
             Word::None => {
-                self.silent = true;
+                self.silent |= self.left > Usd::ZERO;
                 self.spent = self.spent.plus(self.left);
                 self.left = Usd::ZERO;
             }
@@ -274,12 +274,6 @@ impl Purse {
     pub fn close(mut self) -> Closed {
         self.back(Word::None);
         Closed { spent: self.spent, said: self.said, over: self.over, silent: self.silent }
-    }
-
-    /// What the edges themselves have said they spent, until now.
-    #[must_use]
-    pub fn said(&self) -> Usd {
-        self.said
     }
 }
 

@@ -118,6 +118,13 @@ fn an_edge_that_spends_more_than_its_grant_is_booked_with_what_it_spent() {
     purse.sent();
     purse.back(Word::of_end(Some(&Outcome { usd: Some(3.0), ..Outcome::default() })));
     assert_eq!(purse.close(), Closed { spent: usd("3"), said: usd("3"), over: true, silent: false });
+    let mut empty = Purse::new(Usd::ZERO);
+    empty.sent();
+    assert!(!empty.is_out());
+    empty.back(Word::Spent(CENT));
+    assert_eq!(empty.close(), Closed { spent: CENT, said: CENT, over: true, silent: false });
+    empty.sent();
+    assert_eq!(empty.close().spent, Usd::ZERO.plus(CENT), "silence about nothing costs nothing");
     let mut ledger = Ledger::default();
     let grant = ledger.reserve("k", CENT, NOON);
     ledger.settle("k", grant, usd("3"));

@@ -147,11 +147,11 @@ impl Streaming {
         .await;
         let outcome = exchange.outcome().cloned();
         if cut {
-            record.wallet = attempt.take_wallet();
+            record.wallets.extend(attempt.take_wallet());
             return (Early::Broken(exchange.broken()), outcome);
         }
         if over && exchange.code().is_none() {
-            record.wallet = attempt.take_wallet();
+            record.wallets.extend(attempt.take_wallet());
             return (Early::Whole(join(ready)), outcome);
         }
         let streaming = Self { exchange, attempt, ready, over, cancel, held: None };

@@ -30,22 +30,18 @@ pub(crate) struct Attempt {
     /// Gone once it was handed over.
     stream: Option<RequestStream>,
     counted: Counted,
+    /// Gone once it was taken, or handed over.
     wallet: Option<Wallet>,
     carried: bool,
     leftovers: Leftovers,
 }
 
 impl Attempt {
-    /// An `open` went out on this stream.
-    pub(crate) fn new(stream: RequestStream, counted: Counted, leftovers: &Leftovers) -> Self {
-        Self { stream: Some(stream), counted, wallet: None, carried: false, leftovers: leftovers.clone() }
-    }
-
-    /// The same, carrying what is in the wallet.
-    pub(crate) fn carrying(mut self, wallet: Option<Wallet>) -> Self {
-        self.carried = wallet.as_ref().is_some_and(Wallet::is_out);
-        self.wallet = wallet;
-        self
+    /// An `open` went out on this stream, with what is in the wallet.
+    pub(crate) fn new(stream: RequestStream, counted: Counted, mut wallet: Wallet, leftovers: &Leftovers) -> Self {
+        wallet.sent(counted.edge());
+        let carried = wallet.is_out();
+        Self { stream: Some(stream), counted, wallet: Some(wallet), carried, leftovers: leftovers.clone() }
     }
 
     /// The edge and its count.

@@ -81,7 +81,11 @@ pub(crate) async fn converse(relay: &Relay, request: Request<'_>, record: &mut R
     loop {
         let next = match command {
             Command::Open => {
-                wallet = held.take().and_then(|mut attempt| attempt.take_wallet()).or(wallet);
+                match held.take().and_then(|mut attempt| attempt.take_wallet()) {
+                    Some(back) if back.is_grant() => wallet = Some(back),
+                    Some(nothing) => record.wallets.push(nothing),
+                    None => {}
+                }
                 let wanted = wanted(&request, allowed, exchange.tried());
                 match open(relay, &request, wanted, &mut wallet, &mut interrupts).await {
                     Ok(attempt) => {
@@ -113,6 +117,7 @@ pub(crate) async fn converse(relay: &Relay, request: Request<'_>, record: &mut R
                 let Some(attempt) = held else {
                     return Err(lost());
                 };
+                record.wallets.extend(wallet);
                 let edge = attempt.counted().edge().to_owned();
                 let model = call.model.short();
                 let (early, outcome) = Streaming::begin(exchange, attempt, interrupts.cancel, record).await;
@@ -128,7 +133,8 @@ pub(crate) async fn converse(relay: &Relay, request: Request<'_>, record: &mut R
             }
             Command::Refuse(refusal) => {
                 // This request waits for no slot any more.
-                record.wallet = held.take().and_then(|mut attempt| attempt.take_wallet()).or(wallet);
+                record.wallets.extend(held.take().and_then(|mut attempt| attempt.take_wallet()));
+                record.wallets.extend(wallet);
                 record.outcome = exchange.outcome().cloned();
                 return Err(refusal.predicted(relay.registry.wait(wanted(&request, allowed, &[]))));
             }
@@ -195,11 +201,18 @@ async fn open(
         Ok(stream) => stream,
         Err(refused) => return Err(Event::OpenRefused(counted.edge().to_owned(), refused)),
     };
-    let mut carries = if most > Usd::ZERO { wallet.take() } else { None };
-    if let Some(wallet) = &mut carries {
-        wallet.sent(counted.edge());
+    let carried = wallet.take_if(|_| most > Usd::ZERO);
+    let carried = carried.unwrap_or_else(|| relay.grants.nothing(request.key, of(request, counted.edge())));
+    Ok(Attempt::new(stream, counted, carried, &relay.leftovers))
+}
+
+fn of(request: &Request<'_>, edge: &str) -> Of {
+    Of {
+        id: request.id.to_string(),
+        key: request.key.id.clone(),
+        edge: edge.to_owned(),
+        model: request.call.model.short(),
     }
-    Ok(Attempt::new(stream, counted, &relay.leftovers).carrying(carries))
 }
 
 /// What the edge that is asked next may spend: what is left of the request's grant, which is taken
@@ -216,13 +229,7 @@ async fn grant(
     interrupts: &mut Interrupts,
 ) -> Result<Result<Usd, Refusal>, Event> {
     if wallet.is_none() {
-        let of = Of {
-            id: request.id.to_string(),
-            key: request.key.id.clone(),
-            edge: edge.to_owned(),
-            model: request.call.model.short(),
-        };
-        match interrupted(interrupts, relay.grants.take(request.key, of)).await? {
+        match interrupted(interrupts, relay.grants.take(request.key, of(request, edge))).await? {
             Ok(taken) => *wallet = Some(taken),
             Err(refusal) => return Ok(Err(refusal)),
         }

@@ -56,6 +56,16 @@ impl Grants {
         }
     }
 
+    /// For a request that may spend nothing; an edge that spends all the same is booked and audited.
+    pub(crate) fn nothing(self: &Arc<Self>, key: &Key, of: Of) -> Wallet {
+        Wallet::new(
+            self,
+            of,
+            Grant { day: self.lock().today(unix_now()), amount: Usd::ZERO },
+            key.terms.daily.is_some(),
+        )
+    }
+
     fn lock(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -86,6 +96,11 @@ impl Wallet {
         self.purse.sent();
     }
 
+    /// Something was granted.
+    pub(crate) fn is_grant(&self) -> bool {
+        self.grant.amount > Usd::ZERO
+    }
+
     /// An edge may be spending it now.
     pub(crate) fn is_out(&self) -> bool {
         self.purse.is_out()
@@ -100,13 +115,115 @@ impl Wallet {
 impl Drop for Wallet {
     fn drop(&mut self) {
         let closed = self.purse.close();
+        let reserved = self.capped && self.is_grant();
         if self.capped {
             self.grants.lock().settle(&self.of.key, self.grant, closed.spent);
         }
         let of = self.of.clone();
-        let settlement = Settlement { of, day: self.grant.day, capped: self.capped, closed };
+        let settlement = Settlement { of, day: self.grant.day, capped: self.capped, reserved, closed };
         if !settlement.is_nothing() {
             self.grants.books.settle(settlement);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::core::terms::Terms;
+    use crate::standalone::store::Store;
+
+    const CENT: u64 = 10_000_000;
+
+    fn of(id: &str) -> Of {
+        Of { id: id.to_owned(), key: "id".to_owned(), edge: "gpu-1".to_owned(), model: "m:latest".to_owned() }
+    }
+
+    fn key(cents: Option<u64>) -> Key {
+        let daily = cents.map(|cents| Usd::from_nanos(cents * CENT));
+        Key { terms: Terms { daily, ..Terms::default() }, ..Key::for_test(&[]) }
+    }
+
+    /// Grants over a new store, whose books are written by a task.
+    fn grants() -> (tempfile::TempDir, PathBuf, Arc<Grants>, tokio::task::JoinHandle<()>) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s.db");
+        Store::create(&path).unwrap();
+        let books = Books::open(&path).unwrap();
+        let ledger = books.ledger().unwrap();
+        let writing = tokio::spawn(Arc::clone(&books).run());
+        (directory, path, Grants::new(books, ledger), writing)
+    }
+
+    fn on_disk(path: &PathBuf) -> i64 {
+        let store = rusqlite::Connection::open(path).unwrap();
+        store.query_row("SELECT count(*) FROM grants", [], |row| row.get(0)).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_grant_is_on_disk_before_it_is_used_and_gone_once_it_is_settled() {
+        let (_directory, path, grants, writing) = grants();
+        let wallet = grants.take(&key(Some(1)), of("a")).await.unwrap();
+        assert_eq!((on_disk(&path), wallet.left().nanos()), (1, CENT));
+        assert_eq!(grants.take(&key(Some(1)), of("b")).await.err().unwrap().code, Code::BudgetExhausted);
+        drop(wallet);
+        grants.books.write().await;
+        assert_eq!(on_disk(&path), 0);
+        assert!(grants.take(&key(Some(1)), of("c")).await.is_ok(), "nothing of the first was spent");
+        writing.abort();
+    }
+
+    #[tokio::test]
+    async fn a_store_that_takes_no_grant_lets_nothing_be_spent_and_loses_nothing() {
+        let (_directory, path, grants, writing) = grants();
+        let other = rusqlite::Connection::open(&path).unwrap();
+        let refusing = "CREATE TRIGGER no BEFORE INSERT ON grants BEGIN SELECT raise(ABORT, 'no'); END";
+        other.execute_batch(refusing).unwrap();
+        assert_eq!(grants.take(&key(Some(1)), of("a")).await.err().unwrap().code, Code::Internal);
+        other.execute_batch("DROP TRIGGER no").unwrap();
+        assert_eq!(grants.take(&key(Some(1)), of("b")).await.unwrap().left().nanos(), CENT);
+        writing.abort();
+    }
+
+    #[tokio::test]
+    async fn a_caller_who_leaves_while_its_grant_is_written_gives_it_back() {
+        let (_directory, path, grants, writing) = grants();
+        let (terms, theirs) = (key(Some(1)), Arc::clone(&grants));
+        {
+            let mut taking = Box::pin(theirs.take(&terms, of("a")));
+            // Nobody writes between these two lines: the test has one thread.
+            let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+            assert!(taking.as_mut().poll(&mut cx).is_pending());
+        }
+        grants.books.write().await;
+        assert_eq!(on_disk(&path), 0);
+        assert!(grants.take(&terms, of("b")).await.is_ok());
+        writing.abort();
+    }
+
+    #[tokio::test]
+    async fn a_key_without_a_cap_waits_for_no_disk() {
+        let (_directory, path, grants, writing) = grants();
+        writing.abort();
+        let wallet = grants.take(&key(None), of("a")).await.unwrap();
+        assert_eq!((wallet.left(), on_disk(&path)), (UNCAPPED, 0));
+    }
+
+    #[tokio::test]
+    async fn what_is_spent_without_a_grant_is_booked_all_the_same() {
+        let (_directory, path, grants, writing) = grants();
+        for (id, cents) in [("a", None), ("b", Some(5))] {
+            let mut wallet = grants.nothing(&key(cents), of(id));
+            wallet.sent("gpu-1");
+            wallet.back(Word::Spent(Usd::from_nanos(CENT)));
+        }
+        grants.books.write().await;
+        let store = Store::open(&path).unwrap();
+        assert_eq!(u64::try_from(store.settled()).unwrap(), 2 * CENT);
+        assert_eq!(store.audit(0).unwrap().entries.iter().filter(|entry| entry.kind == "overspent").count(), 2);
+        assert_eq!(grants.take(&key(Some(5)), of("c")).await.unwrap().left().nanos(), CENT);
+        writing.abort();
     }
 }

@@ -115,7 +115,7 @@ pub(crate) struct Record {
     /// The answer went out whole.
     pub(crate) whole: bool,
     /// What it could spend, once no edge has it: settled after the request is entered.
-    pub(crate) wallet: Option<Wallet>,
+    pub(crate) wallets: Vec<Wallet>,
 }
 
 impl Record {
@@ -139,7 +139,7 @@ impl Record {
             outcome: None,
             first: None,
             whole: false,
-            wallet: None,
+            wallets: Vec::new(),
         }
     }
 

@@ -121,6 +121,7 @@ async fn an_answer_from_bedrock_says_so_everywhere_and_usage_equals_what_was_spe
         ("x-causeway-reason", "predicted_wait"),
         ("x-causeway-cost-usd", "0.004"),
         ("x-causeway-dropped", "seed"),
+        ("x-causeway-model", "anthropic.claude"),
     ] {
         assert_eq!(answer.header(name), value, "{name}");
     }

@@ -98,11 +98,16 @@ impl Store {
         let told = |error: rusqlite::Error| super::explain(&path, &error);
         match self.enter_raw(accounts.clone(), settlements, &day, now).map_err(told) {
             Err(StoreError::Full(_)) => {
-                self.connection.execute(OLDEST_QUARTER, []).map_err(told)?;
+                self.forget_oldest().map_err(told)?;
                 self.enter_raw(accounts, settlements, &day, now).map_err(told)
             }
             outcome => outcome,
         }
+    }
+
+    /// Makes room.
+    pub(super) fn forget_oldest(&self) -> rusqlite::Result<()> {
+        self.connection.execute(OLDEST_QUARTER, []).map(drop)
     }
 
     fn enter_raw<'a>(

@@ -44,8 +44,10 @@ pub(crate) struct Settlement {
     pub(crate) of: Of,
     /// UTC day that it counts for.
     pub(crate) day: u64,
-    /// The key has a cap: there is a grant in the store.
+    /// The key has a cap.
     pub(crate) capped: bool,
+    /// There is a grant in the store.
+    pub(crate) reserved: bool,
     pub(crate) closed: Closed,
 }
 
@@ -57,22 +59,35 @@ impl Settlement {
 
     /// There is nothing to write down.
     pub(crate) fn is_nothing(&self) -> bool {
-        !self.capped && !self.closed.silent && self.booked() == Usd::ZERO
+        !self.reserved && !self.closed.silent && self.booked() == Usd::ZERO
     }
 }
 
 impl Store {
     /// Writes grants down; none of them may be used before.
-    pub(crate) fn reserve<'a>(&mut self, grants: impl Iterator<Item = (&'a Of, Grant)>) -> Result<(), StoreError> {
+    pub(crate) fn reserve<'a>(
+        &mut self,
+        grants: impl Iterator<Item = (&'a Of, Grant)> + Clone,
+    ) -> Result<(), StoreError> {
         let path = self.path.clone();
         let told = |error: rusqlite::Error| super::explain(&path, &error);
-        let step = self.connection.transaction().map_err(told)?;
+        match self.reserve_raw(grants.clone()).map_err(told) {
+            Err(StoreError::Full(_)) => {
+                self.forget_oldest().map_err(told)?;
+                self.reserve_raw(grants).map_err(told)
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn reserve_raw<'a>(&mut self, grants: impl Iterator<Item = (&'a Of, Grant)>) -> rusqlite::Result<()> {
+        let step = self.connection.transaction()?;
         for (of, grant) in grants {
             let sql = "INSERT INTO grants (id, key, day, nanos, model, edge) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
             let nanos = integer(grant.amount.nanos());
-            step.execute(sql, params![of.id, of.key, integer(grant.day), nanos, of.model, of.edge]).map_err(told)?;
+            step.execute(sql, params![of.id, of.key, integer(grant.day), nanos, of.model, of.edge])?;
         }
-        step.commit().map_err(told)
+        step.commit()
     }
 
     /// What was granted when the last process ended counts as spent. Then the latest day, and what
@@ -120,9 +135,9 @@ impl Store {
 
 /// Part of the transaction that enters ended requests; `now` in Unix seconds.
 pub(super) fn settle(batch: &Connection, settlement: &Settlement, now: u64) -> rusqlite::Result<()> {
-    let Settlement { of, day, capped, closed } = settlement;
+    let Settlement { of, day, capped, reserved, closed } = settlement;
     let booked = settlement.booked();
-    if *capped {
+    if *reserved {
         batch.execute("DELETE FROM grants WHERE id = ?1", [&of.id])?;
     }
     if booked > Usd::ZERO {

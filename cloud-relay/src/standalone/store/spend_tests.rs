@@ -28,7 +28,7 @@ fn grant(nanos: u64) -> Grant {
 fn spent(id: &str, nanos: u64) -> Settlement {
     let spent = Usd::from_nanos(nanos);
     let closed = Closed { spent, said: spent, ..Closed::default() };
-    Settlement { of: of(id), day: TODAY, capped: true, closed }
+    Settlement { of: of(id), day: TODAY, capped: true, reserved: true, closed }
 }
 
 fn settle(store: &mut Store, settlements: &[Settlement]) {
@@ -91,7 +91,7 @@ fn what_nobody_told_and_what_was_too_much_is_in_the_audit() {
         &mut store,
         &[
             Settlement { closed: silent, ..spent("s", 0) },
-            Settlement { closed: silent, capped: false, ..spent("u", 0) },
+            Settlement { closed: silent, capped: false, reserved: false, ..spent("u", 0) },
             Settlement { closed: over, ..spent("o", 9) },
         ],
     );
@@ -151,7 +151,7 @@ proptest! {
                     open.push(of);
                 }
                 2 => {
-                    let uncapped = Settlement { of, capped: false, ..spent("", nanos) };
+                    let uncapped = Settlement { of, capped: false, reserved: false, ..spent("", nanos) };
                     let capped = open.pop().map(|of| Settlement { of, ..spent("", nanos / 2) });
                     let all: Vec<Settlement> = capped.into_iter().chain([uncapped]).collect();
                     settle(&mut store, &all);
