@@ -265,6 +265,33 @@ async fn a_request_whose_edge_is_replaced_runs_on_its_next_run_without_money() {
 }
 
 #[tokio::test]
+async fn a_lost_request_goes_to_another_edge_only_if_it_could_not_spend() {
+    for (ceiling, elsewhere) in [(&[Backend::Local][..], true), (BOTH, false)] {
+        let (relay, key, mut first) = linked(&["--daily-usd", "1"], ceiling).await;
+        let mut second = relay.edge_under("gpu-2", &["m:latest"], ceiling, &key).await;
+        let serve = async {
+            let ((mut incoming, _), took) = tokio::select! {
+                request = first.request() => (request, 1),
+                request = second.request() => (request, 2),
+            };
+            incoming.stream.fail(Failure::new(Code::LinkLost, "given up"));
+            let other = if took == 1 { &mut second } else { &mut first };
+            if elsewhere {
+                other.answer(200, "{}").await;
+            }
+            incoming
+        };
+        let (answer, _incoming) = tokio::join!(relay.post("/api/chat", &key, CHAT), serve);
+        assert_eq!(answer.status, if elsewhere { 200 } else { 502 }, "{answer:?}");
+        assert!(first.incoming.try_recv().is_err() && second.incoming.try_recv().is_err(), "it ran no third time");
+        if !elsewhere {
+            assert_eq!(answer.header("x-causeway-reason"), "link_lost");
+            until(async || usage(&relay, "key").iter().any(|sum| sum["usd"] == 0.05)).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_cap_that_is_no_amount_is_refused_with_what_was_expected() {
     let relay = Relay::start();
     let config = relay.config.to_str().unwrap();
