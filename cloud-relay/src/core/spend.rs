@@ -166,10 +166,16 @@ impl Ledger {
     #[must_use]
     pub fn exhausted(&self, cap: Usd, now: u64) -> Refusal {
         let next = self.day.max(now / DAY).saturating_add(1).saturating_mul(DAY);
-        let message = format!(
-            "this key may spend {cap} US dollars a day on Amazon Bedrock, which are spent or set aside for requests \
-             that run; wait for the next day (UTC), or let the edge's own machine answer (x-causeway-route: auto)"
-        );
+        let message = if cap == Usd::ZERO {
+            "this key may spend nothing on Amazon Bedrock; let the edge's own machine answer (x-causeway-route: auto)"
+                .to_owned()
+        } else {
+            format!(
+                "the {cap} US dollars that this key may spend a day on Amazon Bedrock are spent, or set aside for \
+                 requests that run; wait for the next day (UTC), or let the edge's own machine answer \
+                 (x-causeway-route: auto)"
+            )
+        };
         Refusal::new(Code::BudgetExhausted, message).after(Duration::from_secs(next.saturating_sub(now)))
     }
 

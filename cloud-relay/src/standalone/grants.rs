@@ -204,6 +204,56 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn many_spenders_and_crashes_at_any_moment_never_spend_more_than_the_cap() {
+        use rand::{RngExt as _, SeedableRng as _};
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s.db");
+        Store::create(&path).unwrap();
+        let terms = Arc::new(key(Some(100)));
+        for run in 0..24_u64 {
+            let books = Books::open(&path).unwrap();
+            let grants = Grants::new(Arc::clone(&books), books.ledger().unwrap());
+            let writing = tokio::spawn(Arc::clone(&books).run());
+            let mut spenders = tokio::task::JoinSet::new();
+            for spender in 0..64 {
+                let (grants, terms) = (Arc::clone(&grants), Arc::clone(&terms));
+                let mut rng = rand::rngs::StdRng::seed_from_u64(run * 64 + spender);
+                spenders.spawn(async move {
+                    let Ok(mut wallet) = grants.take(&terms, of(&format!("{run}-{spender}"))).await else { return 0 };
+                    wallet.sent("gpu-1");
+                    let left = wallet.left().nanos();
+                    match rng.random_range(0..8) {
+                        // Still running when the process ends: all of it may be spent.
+                        0 => std::mem::forget(wallet),
+                        1 => drop(wallet),
+                        _ => wallet.back(Word::Spent(Usd::from_nanos(rng.random_range(0..=left / 4)))),
+                    }
+                    1
+                });
+            }
+            // The end comes while some still wait for the disk.
+            let mut granted = 0;
+            while let Some(one) = spenders.join_next().await
+                && granted < 5
+            {
+                granted += one.unwrap();
+            }
+            spenders.shutdown().await;
+            // A process that is gone writes no more: here its last batch must have ended.
+            books.write().await;
+            writing.abort();
+        }
+        let store = Books::open(&path).unwrap();
+        store.ledger().unwrap();
+        let store = rusqlite::Connection::open(&path).unwrap();
+        let most: i64 = store.query_row("SELECT max(nanos) FROM spend", [], |row| row.get(0)).unwrap();
+        let booked: i64 = store.query_row("SELECT sum(nanos) FROM usage", [], |row| row.get(0)).unwrap();
+        let settled: i64 = store.query_row("SELECT sum(nanos) FROM spend", [], |row| row.get(0)).unwrap();
+        assert!(most > 0 && u64::try_from(most).unwrap() <= 100 * CENT, "{most} on one day");
+        assert_eq!(booked, settled);
+    }
+
+    #[tokio::test]
     async fn a_key_without_a_cap_waits_for_no_disk() {
         let (_directory, path, grants, writing) = grants();
         writing.abort();
