@@ -126,6 +126,12 @@ impl Exchange {
         &self.tried
     }
 
+    /// Another edge may still be asked, should this one fail.
+    #[must_use]
+    pub fn may_ask_another(&self) -> bool {
+        self.asked < MAX_ATTEMPTS
+    }
+
     /// What it used, once it ended.
     #[must_use]
     pub fn outcome(&self) -> Option<&Outcome> {

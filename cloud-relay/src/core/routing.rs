@@ -274,6 +274,25 @@ impl<H: Clone> Directory<H> {
         models.filter(may).map(|model| model.wait(UNKNOWN_ANSWER)).min()
     }
 
+    /// This run of an edge is linked.
+    #[must_use]
+    pub fn is_linked(&self, edge: &str, instance: InstanceId) -> bool {
+        self.edges.get(edge).is_some_and(|known| known.linked && known.instance == instance)
+    }
+
+    /// Whether a linked edge that was not tried is known to take such a request.
+    #[must_use]
+    pub fn has_another(&self, wanted: Wanted<'_>) -> bool {
+        self.edges.iter().any(|(name, edge)| {
+            let model = edge.models.get(wanted.model).filter(|model| model.offered);
+            edge.linked
+                && in_scope(wanted.scope, name)
+                && wanted.pin.is_none_or(|pin| pin == name)
+                && !wanted.tried.contains(name)
+                && model.is_some_and(|model| !wanted.allowed.and(model.ceiling).is_empty())
+        })
+    }
+
     /// Another run of this edge has linked since: the one of this instance is gone for good.
     #[must_use]
     pub fn is_gone(&self, edge: &str, instance: InstanceId) -> bool {

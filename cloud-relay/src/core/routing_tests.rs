@@ -333,3 +333,19 @@ fn only_another_run_of_an_edge_shows_that_the_first_is_gone() {
     directory.up("a", InstanceId::new(2), 0);
     assert!(directory.is_gone("a", FIRST) && !directory.is_gone("b", FIRST));
 }
+
+#[test]
+fn another_edge_is_one_that_is_linked_untried_and_allowed() {
+    let mut directory = two_edges();
+    let (m, tried) = (model("m"), ["a".to_owned()]);
+    let (pin, only_a) = (Some("a"), ["a".to_owned()]);
+    let wanted = Wanted { model: &m, scope: &[], pin: None, tried: &tried, session: None, allowed: Allowed::LOCAL };
+    assert!(directory.has_another(wanted));
+    assert!(
+        !directory.has_another(Wanted { pin, ..wanted }) && !directory.has_another(Wanted { scope: &only_a, ..wanted })
+    );
+    assert!(!directory.has_another(Wanted { allowed: Allowed::CLOUD, ..wanted }));
+    assert!(directory.is_linked("b", FIRST) && !directory.is_linked("b", InstanceId::new(2)));
+    directory.down("b", FIRST);
+    assert!(!directory.has_another(wanted) && !directory.is_linked("b", FIRST));
+}

@@ -6,7 +6,8 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use causeway_dialect::route::Shape;
-use causeway_wire::{Code, Headers, StreamId};
+use causeway_transport::Received;
+use causeway_wire::{Code, Failure, Headers, StreamId};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::core::auth::Key;
@@ -105,9 +106,13 @@ pub(crate) async fn converse(relay: &Relay, request: Request<'_>, record: &mut R
                 let Some(attempt) = &mut held else {
                     return Err(lost());
                 };
-                match interrupted(&mut interrupts, poll_fn(|cx| attempt.poll_recv(cx))).await {
+                let elsewhere = wanted(&request, allowed, exchange.tried());
+                let may_leave = !attempt.carried() && exchange.may_ask_another();
+                let waiting = received_or_left(relay, attempt, may_leave, elsewhere);
+                match interrupted(&mut interrupts, waiting).await {
                     Err(interrupt) => interrupt,
-                    Ok(received) => match attempt::lost(received) {
+                    Ok(None) => Event::Lost(Failure::new(Code::LinkLost, "the edge's link is gone"), Fate::Free),
+                    Ok(Some(received)) => match attempt::lost(received) {
                         Ok(failure) => Event::Lost(failure, fate(relay, attempt).await),
                         Err(received) => event(received),
                     },
@@ -141,6 +146,25 @@ pub(crate) async fn converse(relay: &Relay, request: Request<'_>, record: &mut R
             Command::Forward(_) | Command::Finish | Command::FinishWith(_) | Command::Cut => return Err(lost()),
         };
         command = exchange.on(next);
+    }
+}
+
+/// The next thing received; `None` where `may_leave` and the edge's link is down while another edge
+/// would take the request, which could then run twice but not cost money twice.
+async fn received_or_left(
+    relay: &Relay,
+    attempt: &mut Attempt,
+    may_leave: bool,
+    elsewhere: Wanted<'_>,
+) -> Option<Received> {
+    if !may_leave {
+        return Some(poll_fn(|cx| attempt.poll_recv(cx)).await);
+    }
+    let (edge, instance) = (attempt.counted().edge().to_owned(), attempt.counted().instance());
+    tokio::select! {
+        biased;
+        received = poll_fn(|cx| attempt.poll_recv(cx)) => Some(received),
+        () = relay.registry.left_behind(&edge, instance, elsewhere) => None,
     }
 }
 

@@ -292,6 +292,24 @@ async fn a_lost_request_goes_to_another_edge_only_if_it_could_not_spend() {
 }
 
 #[tokio::test]
+async fn a_request_that_could_not_spend_leaves_an_edge_whose_link_stays_away() {
+    let (relay, key, mut first) = linked(&[], &[Backend::Local]).await;
+    let mut socket = begun(&relay, &key, "x-causeway-edge: gpu-1\r\n").await;
+    let (_pinned, _) = first.request().await;
+    let mut free = begun(&relay, &key, "").await;
+    let (_incoming, _) = first.request().await;
+    let mut second = relay.edge_under("gpu-2", &["m:latest"], &[Backend::Local], &key).await;
+    drop(first);
+    second.answer(200, "{\"n\":2}").await;
+    let answer = patiently(Answer::read(&mut free)).await;
+    assert_eq!((answer.status, answer.header("x-causeway-edge")), (200, "gpu-2"), "{answer:?}");
+    // Who wants that one edge waits for it.
+    assert!(socket.try_read(&mut [0; 1]).is_err(), "it waits for its edge to come back");
+    assert!(second.incoming.try_recv().is_err());
+    tokio::io::AsyncWriteExt::shutdown(&mut socket).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_cap_that_is_no_amount_is_refused_with_what_was_expected() {
     let relay = Relay::start();
     let config = relay.config.to_str().unwrap();
