@@ -15,5 +15,7 @@ pub mod metadata;
 pub mod own;
 pub mod quota;
 pub mod readiness;
+pub mod route;
 pub mod routing;
+pub mod spend;
 pub mod terms;

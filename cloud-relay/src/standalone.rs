@@ -5,6 +5,7 @@
 
 mod answer;
 mod app;
+mod attempt;
 mod body;
 mod books;
 mod callers;
@@ -14,6 +15,7 @@ mod config;
 mod converse;
 mod edges;
 pub(crate) mod files;
+mod grants;
 mod handshakes;
 mod init;
 mod keys;

@@ -7,6 +7,8 @@ use std::time::Duration;
 use causeway_wire::{Backend, Code, Outcome};
 use serde_json::{Value, json};
 
+use crate::core::spend::Usd;
+
 /// One request that has ended.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Account {
@@ -34,6 +36,8 @@ pub struct Account {
     pub abandoned: bool,
     /// The backend that the answer's head named.
     pub backend: Option<Backend>,
+    /// Why it was answered there, as the answer's head said it.
+    pub reason: Option<String>,
     /// What the edge said of it.
     pub outcome: Outcome,
     /// From its head to the first byte that went out, which may be a sign of life.
@@ -87,10 +91,11 @@ impl Account {
             "model": self.model,
             "edge": self.edge,
             "served_by": self.served_by(),
+            "reason": self.reason.as_deref().or(self.code.map(Code::as_str)),
             "status": self.status,
             "input_tokens": self.outcome.input_tokens,
             "output_tokens": self.outcome.output_tokens,
-            "cost_usd": self.outcome.usd.unwrap_or(0.0),
+            "cost_usd": self.outcome.usd.map_or(0.0, |usd| Usd::from_f64(usd).to_f64()),
             "first_token_ms": self.first_token().map(ms),
             "total_ms": ms(self.total),
         })
@@ -101,6 +106,16 @@ impl Account {
 #[must_use]
 pub fn running_json(id: &str, own_id: Option<&str>, started_ms: u64) -> Value {
     json!({ "id": id, "own_id": own_id, "state": "running", "started_ms": started_ms })
+}
+
+/// Longest reason kept, characters: the words of the contract are half as long.
+const MAX_REASON: usize = 64;
+
+/// The reason that a head gives, as far as it is fit to be kept.
+#[must_use]
+pub fn reason(word: &[u8]) -> Option<String> {
+    let word = std::str::from_utf8(word).ok()?;
+    (word.len() <= MAX_REASON && word.bytes().all(|byte| byte.is_ascii_graphic())).then(|| word.to_owned())
 }
 
 /// The backend that a head names.

@@ -29,12 +29,25 @@ pub enum Event {
     Data(Bytes),
     /// From the stream.
     End(Option<Outcome>),
-    /// From the stream.
+    /// From the stream: the edge's own word, or the link's.
     Failed(Failure),
+    /// The link gave the stream up before its edge ended it.
+    Lost(Failure, Fate),
     /// The caller's deadline and its grace have passed.
     Deadline,
     /// The caller asked for it with `DELETE`.
     Cancelled,
+}
+
+/// What may have become of a request whose link was lost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// It may be running there, and may be in a call that costs money.
+    MayCost,
+    /// It had nothing to spend there: a second run costs time alone.
+    Free,
+    /// That run of the edge is gone.
+    Gone,
 }
 
 /// What to do. Whatever ends the request also gives up its stream, which cancels it at the edge.
@@ -113,6 +126,12 @@ impl Exchange {
         &self.tried
     }
 
+    /// Another edge may still be asked, should this one fail.
+    #[must_use]
+    pub fn may_ask_another(&self) -> bool {
+        self.asked < MAX_ATTEMPTS
+    }
+
     /// What it used, once it ended.
     #[must_use]
     pub fn outcome(&self) -> Option<&Outcome> {
@@ -165,6 +184,13 @@ impl Exchange {
                 self.outcome = Some(failure.outcome.clone());
                 self.next_edge(failure.into(), retryable)
             }
+            (Phase::Waiting, Event::Lost(failure, fate)) => {
+                if fate == Fate::Gone {
+                    // A new run of the same edge is another edge.
+                    self.tried.pop();
+                }
+                self.next_edge(failure.into(), fate != Fate::MayCost)
+            }
             (Phase::Waiting, Event::Data(_) | Event::End(_)) => {
                 self.refuse(Refusal::new(Code::UpstreamIncomplete, "the edge ended without an answer; try again"))
             }
@@ -190,14 +216,14 @@ impl Exchange {
                 self.phase = Phase::Over;
                 Command::Finish
             }
-            (Phase::Streaming, Event::Failed(failure)) => {
+            (Phase::Streaming, Event::Failed(failure) | Event::Lost(failure, _)) => {
                 self.outcome = Some(failure.outcome);
                 self.break_off(failure.code, &failure.message)
             }
             (Phase::Streaming, Event::Cancelled) => self.break_off(Code::Cancelled, "the request was cancelled"),
             // The first token was in time.
             (Phase::Streaming, Event::Deadline) => Command::Wait,
-            (Phase::Choosing, Event::Head(_) | Event::Data(_) | Event::End(_) | Event::Failed(_))
+            (Phase::Choosing, Event::Head(_) | Event::Data(_) | Event::End(_) | Event::Failed(_) | Event::Lost(..))
             | (Phase::Waiting | Phase::Streaming, Event::Opened(_) | Event::NoEdge(_) | Event::OpenRefused(..))
             | (Phase::Streaming, Event::Head(_)) => self.refuse_or_break(),
         }

@@ -68,6 +68,32 @@ fn a_failure_that_may_have_run_is_not_tried_again() {
 }
 
 #[test]
+fn a_lost_request_goes_elsewhere_only_if_that_cannot_cost_money_twice() {
+    for (fate, elsewhere) in [(Fate::MayCost, false), (Fate::Free, true), (Fate::Gone, true)] {
+        let mut exchange = exchange();
+        exchange.on(opened("a"));
+        let command = exchange.on(Event::Lost(Failure::new(Code::LinkLost, "lost"), fate));
+        let refused = matches!(&command, Command::Refuse(refusal) if refusal.code == Code::LinkLost);
+        assert_eq!((command == Command::Open, refused), (elsewhere, !elsewhere), "{fate:?}");
+        // A run of `a` that is gone says nothing of its next.
+        assert_eq!(exchange.tried().is_empty(), fate == Fate::Gone);
+    }
+    let mut begun = streaming();
+    let lost = Event::Lost(Failure::new(Code::LinkLost, "lost"), Fate::Gone);
+    assert!(matches!(begun.on(lost), Command::FinishWith(_)), "its head has gone to the caller");
+}
+
+#[test]
+fn a_request_is_sent_to_two_edges_at_most_whatever_is_lost() {
+    let mut exchange = exchange();
+    let lost = || Event::Lost(Failure::new(Code::LinkLost, "lost"), Fate::Gone);
+    exchange.on(opened("a"));
+    assert_eq!(exchange.on(lost()), Command::Open);
+    exchange.on(opened("a"));
+    assert!(matches!(exchange.on(lost()), Command::Refuse(refusal) if refusal.code == Code::LinkLost));
+}
+
+#[test]
 fn a_link_that_takes_no_stream_is_left_for_another_but_a_request_too_large_is_not() {
     let mut first = exchange();
     // None of these has seen the request: the one retry is still to come.
@@ -163,6 +189,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         Just(Event::Data(Bytes::from_static(b"{"))),
         Just(Event::End(None)),
         Just(draining()),
+        Just(Event::Lost(Failure::new(Code::LinkLost, "lost"), Fate::Gone)),
         Just(Event::Deadline),
         Just(Event::Cancelled),
     ]

@@ -5,11 +5,12 @@
 
 use std::time::Duration;
 
-use causeway_wire::{Code, Head, Headers};
+use causeway_wire::{Head, Headers};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::core::errors::Refusal;
 use crate::core::limits::{MAX_DEADLINE, MAX_REQUEST_HEADERS, MAX_REQUEST_ID, MAX_SESSION};
+use crate::core::route::Allowed;
 
 /// Request headers that reach the edge.
 const PASSED_ON: [HeaderName; 4] = [
@@ -20,10 +21,10 @@ const PASSED_ON: [HeaderName; 4] = [
 ];
 
 /// What a caller asks for in headers; each can only narrow what its key allows.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Asked {
-    /// Only the edge's own Ollama may answer.
-    pub local_only: bool,
+    /// Who may answer.
+    pub allowed: Allowed,
     /// It gives way to interactive requests.
     pub batch: bool,
     /// Hard deadline of the first token.
@@ -38,12 +39,25 @@ pub struct Asked {
     pub traceparent: Option<String>,
 }
 
+impl Default for Asked {
+    fn default() -> Self {
+        Self {
+            allowed: Allowed::ANY,
+            batch: false,
+            first_token: None,
+            edge: None,
+            session: None,
+            request_id: None,
+            traceparent: None,
+        }
+    }
+}
+
 /// Reads what a caller asks for.
 ///
 /// # Errors
 ///
-/// A value that is not understood (400), more than 4 KiB of headers (431), a compressed body
-/// (415), `x-causeway-route: cloud-only` (403 `route_conflict`, no cloud is configured).
+/// A value that is not understood (400), more than 4 KiB of headers (431), a compressed body (415).
 pub fn read(headers: &HeaderMap) -> Result<Asked, Refusal> {
     let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     if size > MAX_REQUEST_HEADERS {
@@ -55,18 +69,10 @@ pub fn read(headers: &HeaderMap) -> Result<Asked, Refusal> {
     {
         return Err(Refusal::invalid("compressed bodies are not taken; send it uncompressed").with_status(415));
     }
-    let local_only = match one(headers, "x-causeway-route")? {
-        None | Some("auto") => false,
-        Some("local-only") => true,
-        Some("cloud-only") => {
-            let message = "no cloud backend is configured; send x-causeway-route: auto or local-only";
-            return Err(Refusal::new(Code::RouteConflict, message));
-        }
-        Some(other) => {
-            let message = format!("x-causeway-route: `{other}` is not auto, local-only or cloud-only");
-            return Err(Refusal::invalid(message));
-        }
-    };
+    let route = one(headers, "x-causeway-route")?.unwrap_or("auto");
+    let allowed = Allowed::named(route).ok_or_else(|| {
+        Refusal::invalid(format!("x-causeway-route: `{route}` is not auto, local-only or cloud-only"))
+    })?;
     let batch = choice(headers, "x-causeway-priority", ["interactive", "batch"])?;
     // Read by the edge; judged here, so that a wrong value is told at once.
     choice(headers, "x-causeway-strict", ["false", "true"])?;
@@ -82,7 +88,7 @@ pub fn read(headers: &HeaderMap) -> Result<Asked, Refusal> {
     }
     let traceparent = headers.get("traceparent").and_then(|value| value.to_str().ok());
     Ok(Asked {
-        local_only,
+        allowed,
         batch,
         first_token,
         edge,
@@ -174,8 +180,9 @@ pub fn stamp(headers: &mut HeaderMap, stamp: Stamp<'_>) {
     if let Some(edge) = stamp.edge {
         set("x-causeway-edge", edge);
     }
-    if let Some(model) = stamp.model {
-        set("x-causeway-model", model);
+    // The edge knows better which model has answered: not always the one that was asked for.
+    if let Some(model) = stamp.model.and_then(|model| HeaderValue::from_str(model).ok()) {
+        headers.entry("x-causeway-model").or_insert(model);
     }
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     headers.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-transform"));
@@ -242,7 +249,9 @@ mod tests {
             ("content-encoding", "identity"),
         ]))
         .unwrap();
-        assert!(asked.local_only && asked.batch);
+        assert!(asked.allowed == Allowed::LOCAL && asked.batch);
+        let cloud = read(&headers(&[("x-causeway-route", "cloud-only")])).unwrap();
+        assert_eq!(cloud.allowed, Allowed::CLOUD);
         assert_eq!(asked.first_token, Some(Duration::from_millis(250)));
         assert_eq!(asked.edge.as_deref(), Some("gpu-1"));
         assert_eq!(asked.request_id.as_deref(), Some("mine"));
@@ -254,8 +263,8 @@ mod tests {
     fn what_is_not_understood_is_refused_with_its_name() {
         let long = "a".repeat(MAX_REQUEST_HEADERS);
         for (lines, status) in [
-            (&[("x-causeway-route", "cloud-only")][..], 403),
-            (&[("x-causeway-route", "anywhere")], 400),
+            (&[("x-causeway-route", "anywhere")][..], 400),
+            (&[("x-causeway-route", "")], 400),
             (&[("x-causeway-route", "auto"), ("x-causeway-route", "local-only")], 400),
             (&[("x-causeway-first-token-ms", "0")], 400),
             (&[("x-causeway-first-token-ms", "-1")], 400),
@@ -294,13 +303,20 @@ mod tests {
             ("access-control-allow-origin", "*"),
             ("x-causeway-served-by", "moon"),
             ("x-causeway-reason", "why"),
+            ("x-causeway-model", "anthropic.claude"),
             ("bad name", "x"),
             ("retry-after", "1\r\nset-cookie: x"),
         ];
         let lines = lines.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let head = Head { status: 200, headers: lines.to_vec() };
-        let (_, headers) = answer_head(&head).unwrap();
-        assert_eq!(headers.len(), 2);
+        let (_, mut headers) = answer_head(&head).unwrap();
+        assert_eq!(headers.len(), 3);
+        let asked = Stamp { request_id: "ID", own_id: None, edge: Some("gpu-1"), model: Some("m:latest") };
+        stamp(&mut headers, asked);
+        assert_eq!(headers["x-causeway-model"], "anthropic.claude", "the edge knows which model has answered");
+        let mut untold = HeaderMap::new();
+        stamp(&mut untold, asked);
+        assert_eq!(untold["x-causeway-model"], "m:latest");
         assert!(headers.get("x-causeway-served-by").is_none());
         for status in [101, 204, 302, 399, 600] {
             assert!(answer_head(&Head { status, headers: Vec::new() }).is_none());

@@ -4,11 +4,13 @@ use causeway_dialect::envelope;
 use causeway_dialect::model::ModelName;
 use causeway_dialect::route::{Dialect, Shape, Target, Upstream, model_in_path};
 use causeway_wire::limits::MAX_TARGET;
-use causeway_wire::{Backend, Code, Headers, InstanceId, Open, Policy};
+use causeway_wire::{Code, Headers, InstanceId, Open, Policy};
 
 use crate::core::auth::Key;
 use crate::core::errors::Refusal;
 use crate::core::headers::Asked;
+use crate::core::route::{Allowed, conflict};
+use crate::core::spend::Usd;
 
 /// A request for one model that passed every check.
 #[derive(Clone, PartialEq, Debug)]
@@ -69,9 +71,50 @@ impl Call {
         self.route.shape().of_answer(self.stream)
     }
 
-    /// The `open` frame for one edge.
+    /// Who may answer it, of those that the caller and its key allow.
+    ///
+    /// # Errors
+    ///
+    /// 403 `route_conflict` for an embedding that only Bedrock may answer.
+    pub fn allowed(&self, asked: &Asked) -> Result<Allowed, Refusal> {
+        if self.route.is_metadata() {
+            return Ok(Allowed::ANY);
+        }
+        if !self.is_embedding() {
+            return Ok(asked.allowed);
+        }
+        let allowed = asked.allowed.and(Allowed::LOCAL);
+        if allowed.is_empty() {
+            // Vectors of another model lie in another space.
+            let message = "embeddings are made on the model's own machine alone, and x-causeway-route: cloud-only \
+                           contradicts that; leave the header out";
+            return Err(conflict(message));
+        }
+        Ok(allowed)
+    }
+
+    /// Answering it may cost money: counting tokens is free.
     #[must_use]
-    pub fn open(&self, edge_instance: InstanceId, headers: Headers, asked: &Asked, key: &Key) -> Open {
+    pub fn spends(&self) -> bool {
+        self.route.is_inference() && !self.is_embedding()
+    }
+
+    /// Its answer is vectors.
+    #[must_use]
+    pub fn is_embedding(&self) -> bool {
+        matches!(self.route, Upstream::OllamaEmbed | Upstream::OllamaEmbeddings | Upstream::OpenAiEmbeddings)
+    }
+
+    /// The `open` frame for one edge, which may spend nothing yet.
+    #[must_use]
+    pub fn open(
+        &self,
+        edge_instance: InstanceId,
+        headers: Headers,
+        asked: &Asked,
+        key: &Key,
+        allowed: Allowed,
+    ) -> Open {
         Open {
             edge_instance,
             method: self.route.method().to_owned(),
@@ -79,7 +122,7 @@ impl Call {
             headers,
             model: Some(self.model.short()),
             stream: self.stream,
-            policy: policy(asked),
+            policy: policy(asked, allowed, Usd::ZERO),
             key: key.id.clone(),
             traceparent: asked.traceparent.clone(),
             reply: None,
@@ -87,15 +130,15 @@ impl Call {
     }
 }
 
-/// What a request may do: until overflow exists, nothing may be spent.
+/// What a request may do at an edge where these may answer.
 #[must_use]
-pub fn policy(asked: &Asked) -> Policy {
+pub fn policy(asked: &Asked, allowed: Allowed, most: Usd) -> Policy {
     Policy {
-        allow: if asked.local_only { vec![Backend::Local] } else { vec![Backend::Local, Backend::Bedrock] },
+        allow: allowed.backends(),
+        spend_max_usd: most.to_f64(),
         deadline_ms: asked.first_token.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
         batch: asked.batch,
         hard: asked.first_token.is_some(),
-        ..Policy::local()
     }
 }
 
@@ -239,10 +282,28 @@ mod tests {
     #[test]
     fn what_is_opened_carries_the_reduced_name_and_the_keys_id_alone() {
         let call = call("{\"model\":\"Qwen3\",\"stream\":false}", &[]).unwrap();
-        let open = call.open(InstanceId::new(1), Vec::new(), &Asked::default(), &Key::for_test(&[]));
+        let open = call.open(InstanceId::new(1), Vec::new(), &Asked::default(), &Key::for_test(&[]), Allowed::LOCAL);
         assert_eq!(open.model.as_deref(), Some("qwen3:latest"));
         assert_eq!(open.stream, Some(false));
         assert_eq!(open.key, "id");
         assert_eq!(call.shape(), Shape::Whole);
+        assert!(open.policy.spend_max_usd == 0.0 && open.policy.allow == [causeway_wire::Backend::Local]);
+    }
+
+    #[test]
+    fn embeddings_never_leave_the_machine_and_cloud_only_ones_are_refused() {
+        let asked = |allowed| Asked { allowed, ..Asked::default() };
+        for (route, target) in [
+            (Upstream::OllamaEmbed, "/api/embed"),
+            (Upstream::OllamaEmbeddings, "/api/embeddings"),
+            (Upstream::OpenAiEmbeddings, "/v1/embeddings"),
+        ] {
+            let call = Call::from_body(route, target, b"{\"model\":\"m\"}").unwrap();
+            assert_eq!(call.allowed(&asked(Allowed::ANY)), Ok(Allowed::LOCAL));
+            let refusal = call.allowed(&asked(Allowed::CLOUD)).unwrap_err();
+            assert_eq!(refusal.code, Code::RouteConflict, "{target}");
+        }
+        let chat = call("{\"model\":\"m\"}", &[]).unwrap();
+        assert_eq!(chat.allowed(&asked(Allowed::CLOUD)), Ok(Allowed::CLOUD));
     }
 }

@@ -17,6 +17,8 @@ use crate::core::headers::{Asked, answer_head};
 use crate::core::intake::policy;
 use crate::core::limits::{MAX_ATTEMPTS, METADATA_BODY};
 use crate::core::merge::{ListKind, filter_show, lowest_version, union};
+use crate::core::route::Allowed;
+use crate::core::spend::Usd;
 
 /// How a metadata route is answered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,7 +53,8 @@ pub fn question(route: Upstream, edge_instance: InstanceId, headers: Headers, as
         headers,
         model: None,
         stream: None,
-        policy: policy(asked),
+        // Reading is the edge's own, and free, whoever may answer the caller's other requests.
+        policy: policy(asked, Allowed::LOCAL, Usd::ZERO),
         key: key.id.clone(),
         traceparent: asked.traceparent.clone(),
         reply: None,

@@ -9,6 +9,7 @@ use causeway_policy::predicted_wait;
 use causeway_wire::{Code, InstanceId, Load, ModelInfo};
 
 use crate::core::errors::Refusal;
+use crate::core::route::{Allowed, conflict};
 
 /// How long an answer takes where no edge has given one yet: a short chat. Only its being more than
 /// nothing matters, so that requests spread.
@@ -37,10 +38,12 @@ struct Edge<H> {
 }
 
 /// One model of one edge.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Model {
     /// In the newest catalog.
     offered: bool,
+    /// Who may answer it there at most.
+    ceiling: Allowed,
     slots: u32,
     answer: Duration,
     /// In flight and queued there, as its newest load says.
@@ -48,6 +51,14 @@ struct Model {
     /// Ours in flight now, and when that load arrived.
     own: u32,
     own_then: u32,
+}
+
+impl Default for Model {
+    /// Of a model that no catalog has named yet: its edge will judge.
+    fn default() -> Self {
+        let (offered, ceiling, answer) = (false, Allowed::ANY, Duration::ZERO);
+        Self { offered, ceiling, slots: 0, answer, loaded: 0, own: 0, own_then: 0 }
+    }
 }
 
 impl Model {
@@ -60,6 +71,10 @@ impl Model {
 
     /// `unknown`: how long an answer takes where this edge has not given one yet.
     fn wait(&self, unknown: Duration) -> Duration {
+        if !self.ceiling.local {
+            // Nothing waits for a slot where Bedrock alone answers.
+            return Duration::ZERO;
+        }
         let answer = if self.answer.is_zero() { unknown } else { self.answer };
         predicted_wait(self.in_flight(), self.slots, answer)
     }
@@ -78,6 +93,8 @@ pub struct Wanted<'a> {
     pub tried: &'a [String],
     /// Requests of one session go to one edge, whose prompt cache then knows what was said.
     pub session: Option<Session>,
+    /// Who may answer it.
+    pub allowed: Allowed,
 }
 
 /// A caller's session, of one key. The same on every relay and after every restart.
@@ -116,6 +133,8 @@ pub struct Choice<H> {
     pub instance: InstanceId,
     /// The shell's handle.
     pub handle: H,
+    /// Who may answer there: what the request allows and the edge's owner too.
+    pub allowed: Allowed,
 }
 
 impl<H: Clone> Directory<H> {
@@ -153,6 +172,7 @@ impl<H: Clone> Directory<H> {
             if let Ok(name) = ModelName::parse(&info.name) {
                 let model = known.models.entry(name).or_default();
                 model.offered = true;
+                model.ceiling = Allowed::ceiling(&info.ceiling);
                 model.slots = info.slots;
             }
         }
@@ -184,7 +204,8 @@ impl<H: Clone> Directory<H> {
     /// # Errors
     ///
     /// `model_not_found` where linked edges are known not to have it, `edge_offline` where the
-    /// edges that might are not linked, `route_conflict` for a pin outside the key's scope.
+    /// edges that might are not linked, `route_conflict` for a pin outside the key's scope and where
+    /// no owner of the model allows what the request does.
     pub fn choose(&mut self, wanted: Wanted<'_>, random: u64) -> Result<Choice<H>, Refusal> {
         check_pin(wanted.scope, wanted.pin)?;
         let eligible = |name: &str| {
@@ -192,10 +213,18 @@ impl<H: Clone> Directory<H> {
                 && wanted.pin.is_none_or(|pin| pin == name)
                 && !wanted.tried.iter().any(|tried| tried == name)
         };
-        let offers = |edge: &Edge<H>| edge.models.get(wanted.model).is_some_and(|model| model.offered);
+        let left = |edge: &Edge<H>| {
+            edge.models.get(wanted.model).filter(|model| model.offered).map(|model| wanted.allowed.and(model.ceiling))
+        };
+        let offers = |edge: &Edge<H>| left(edge).is_some_and(|left| !left.is_empty());
         let linked = || self.edges.iter().filter(|(name, edge)| edge.linked && eligible(name));
         // An edge whose catalog is still on its way is tried only if no other one has the model.
         let mut candidates: Vec<(&String, &Edge<H>)> = linked().filter(|(_, edge)| offers(edge)).collect();
+        // Where a machine has the model itself, none that only has it at Bedrock is asked: the first
+        // goes there too, if it must.
+        if candidates.iter().any(|(_, edge)| left(edge).is_some_and(|left| left.local)) {
+            candidates.retain(|(_, edge)| left(edge).is_some_and(|left| left.local));
+        }
         if candidates.is_empty() {
             candidates = linked().filter(|(_, edge)| !edge.listed).collect();
         }
@@ -228,8 +257,10 @@ impl<H: Clone> Directory<H> {
         let Some(edge) = self.edges.get_mut(&chosen) else {
             return Err(Refusal::new(Code::EdgeOffline, "the edge went away; try again"));
         };
-        edge.models.entry(wanted.model.clone()).or_default().own += 1;
-        Ok(Choice { edge: chosen, instance: edge.instance, handle: edge.handle.clone() })
+        let model = edge.models.entry(wanted.model.clone()).or_default();
+        model.own += 1;
+        let allowed = wanted.allowed.and(model.ceiling);
+        Ok(Choice { edge: chosen, instance: edge.instance, handle: edge.handle.clone(), allowed })
     }
 
     /// The shortest predicted wait for a slot among the edges that could take a request now, tried
@@ -239,7 +270,33 @@ impl<H: Clone> Directory<H> {
         let eligible = |name: &str| in_scope(wanted.scope, name) && wanted.pin.is_none_or(|pin| pin == name);
         let linked = self.edges.iter().filter(|(name, edge)| edge.linked && eligible(name));
         let models = linked.filter_map(|(_, edge)| edge.models.get(wanted.model));
-        models.filter(|model| model.offered).map(|model| model.wait(UNKNOWN_ANSWER)).min()
+        let may = |model: &&Model| model.offered && !model.ceiling.and(wanted.allowed).is_empty();
+        models.filter(may).map(|model| model.wait(UNKNOWN_ANSWER)).min()
+    }
+
+    /// This run of an edge is linked.
+    #[must_use]
+    pub fn is_linked(&self, edge: &str, instance: InstanceId) -> bool {
+        self.edges.get(edge).is_some_and(|known| known.linked && known.instance == instance)
+    }
+
+    /// Whether a linked edge that was not tried is known to take such a request.
+    #[must_use]
+    pub fn has_another(&self, wanted: Wanted<'_>) -> bool {
+        self.edges.iter().any(|(name, edge)| {
+            let model = edge.models.get(wanted.model).filter(|model| model.offered);
+            edge.linked
+                && in_scope(wanted.scope, name)
+                && wanted.pin.is_none_or(|pin| pin == name)
+                && !wanted.tried.contains(name)
+                && model.is_some_and(|model| !wanted.allowed.and(model.ceiling).is_empty())
+        })
+    }
+
+    /// Another run of this edge has linked since: the one of this instance is gone for good.
+    #[must_use]
+    pub fn is_gone(&self, edge: &str, instance: InstanceId) -> bool {
+        self.edges.get(edge).is_some_and(|known| known.instance != instance)
     }
 
     /// A request that [`Self::choose`] counted is over.
@@ -282,7 +339,12 @@ impl<H: Clone> Directory<H> {
             .edges
             .iter()
             .filter(|(name, edge)| edge.linked && in_scope(scope, name))
-            .map(|(name, edge)| Choice { edge: name.clone(), instance: edge.instance, handle: edge.handle.clone() })
+            .map(|(name, edge)| Choice {
+                edge: name.clone(),
+                instance: edge.instance,
+                handle: edge.handle.clone(),
+                allowed: Allowed::ANY,
+            })
             .collect();
         linked.sort_by(|a, b| a.edge.cmp(&b.edge));
         linked
@@ -308,14 +370,34 @@ impl<H: Clone> Directory<H> {
         if !known().any(|edge| edge.linked) {
             return not_linked(wanted.pin);
         }
-        if known().any(|edge| !edge.linked && edge.models.contains_key(wanted.model)) {
+        let may =
+            |edge: &Edge<H>| edge.models.get(wanted.model).map(|model| !wanted.allowed.and(model.ceiling).is_empty());
+        if known().any(|edge| !edge.linked && may(edge) == Some(true)) {
             let message = format!("the edge that has `{model}` is not linked; check that causewayd runs there");
             return Refusal::new(Code::EdgeOffline, message);
+        }
+        if known().any(|edge| may(edge) == Some(false)) {
+            return no_backend(wanted.allowed, model);
         }
         Refusal::new(
             Code::ModelNotFound,
             format!("model '{model}' not found on any linked edge; pull it there, or list models with GET /api/tags"),
         )
+    }
+}
+
+/// The model is there, and no owner of it allows what the request does.
+fn no_backend(allowed: Allowed, model: &str) -> Refusal {
+    match (allowed.local, allowed.bedrock) {
+        (false, true) => conflict(format!(
+            "only Amazon Bedrock may answer this request, and no owner of `{model}` allows that; send \
+             x-causeway-route: auto"
+        )),
+        (true, false) => conflict(format!(
+            "only an edge's own machine may answer this request, and none has `{model}`: it is answered by Amazon \
+             Bedrock alone; send x-causeway-route: auto with a key that is not local-only"
+        )),
+        (_, _) => conflict(format!("the owner of `{model}` allows no backend that is served here")),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Routing over several edges.
 
-use causeway_wire::ModelLoad;
+use causeway_wire::{Backend, ModelLoad};
 
 use super::*;
 
@@ -30,7 +30,8 @@ fn two_edges() -> Directory<u8> {
 }
 
 fn choose(directory: &mut Directory<u8>, name: &str, random: u64) -> Result<String, Code> {
-    let wanted = Wanted { model: &model(name), scope: &[], pin: None, tried: &[], session: None };
+    let wanted =
+        Wanted { model: &model(name), scope: &[], pin: None, tried: &[], session: None, allowed: Allowed::ANY };
     directory.choose(wanted, random).map(|choice| choice.edge).map_err(|refusal| refusal.code)
 }
 
@@ -50,7 +51,8 @@ fn a_session_stays_at_its_edge_unless_that_keeps_it_waiting() {
     let m = model("m");
     let taken = |directory: &mut Directory<u8>, session: u32, random: u64| {
         let session = Some(Session::new("key", &session.to_string()));
-        let choice = directory.choose(Wanted { model: &m, scope: &[], pin: None, tried: &[], session }, random);
+        let choice = directory
+            .choose(Wanted { model: &m, scope: &[], pin: None, tried: &[], session, allowed: Allowed::ANY }, random);
         let edge = choice.unwrap().edge;
         directory.ended(&edge, FIRST, &m);
         edge
@@ -118,11 +120,11 @@ fn scope_pin_and_tried_edges_narrow_the_choice() {
     let mut directory = two_edges();
     let m = model("m");
     let scope = ["b".to_owned()];
-    let wanted = Wanted { model: &m, scope: &scope, pin: None, tried: &[], session: None };
+    let wanted = Wanted { model: &m, scope: &scope, pin: None, tried: &[], session: None, allowed: Allowed::ANY };
     assert_eq!(directory.choose(wanted, 0).unwrap().edge, "b");
     let outside = Wanted { pin: Some("a"), ..wanted };
     assert_eq!(directory.choose(outside, 0).unwrap_err().code, Code::RouteConflict);
-    let pinned = Wanted { model: &m, scope: &[], pin: Some("a"), tried: &[], session: None };
+    let pinned = Wanted { model: &m, scope: &[], pin: Some("a"), tried: &[], session: None, allowed: Allowed::ANY };
     assert_eq!(directory.choose(pinned, 0).unwrap().edge, "a");
     let absent = Wanted { pin: Some("z"), ..pinned };
     assert_eq!(directory.choose(absent, 0).unwrap_err().code, Code::EdgeOffline);
@@ -154,7 +156,7 @@ fn the_wait_that_is_told_is_the_shortest_among_the_edges_that_may_take_it() {
     directory.load("b", FIRST, &busy("m", 3, 2_000));
     let (m, other) = (model("m"), model("other"));
     let (only_a, only_b) = (["a".to_owned()], ["b".to_owned()]);
-    let all = Wanted { model: &m, scope: &[], pin: None, tried: &only_b, session: None };
+    let all = Wanted { model: &m, scope: &[], pin: None, tried: &only_b, session: None, allowed: Allowed::ANY };
     let seconds = |wanted: Wanted<'_>| directory.wait(wanted).map(|wait| wait.as_secs());
     assert_eq!(seconds(all), Some(6));
     assert_eq!(seconds(Wanted { pin: Some("a"), ..all }), Some(18));
@@ -207,4 +209,143 @@ fn names_that_no_catalog_has_are_forgotten_with_their_requests() {
         directory.ended("a", FIRST, &model(&name));
     }
     assert!(directory.edges["a"].models.is_empty());
+}
+
+/// Every ceiling that an edge can announce.
+const CEILINGS: [&[Backend]; 4] = [&[], &[Backend::Local], &[Backend::Bedrock], &[Backend::Local, Backend::Bedrock]];
+
+fn under(name: &str, ceiling: &[Backend]) -> ModelInfo {
+    let slots = u32::from(ceiling.contains(&Backend::Local));
+    ModelInfo { ceiling: ceiling.to_vec(), ..info(name, slots) }
+}
+
+fn ask(directory: &mut Directory<u8>, allowed: Allowed) -> Result<Choice<u8>, Refusal> {
+    let m = model("m");
+    directory.choose(Wanted { model: &m, scope: &[], pin: None, tried: &[], session: None, allowed }, 0)
+}
+
+#[test]
+fn a_request_runs_only_where_key_header_and_owner_all_allow_it() {
+    use crate::core::headers::Asked;
+    use crate::core::intake::Call;
+    use crate::core::terms::Terms;
+    use causeway_dialect::route::Upstream;
+
+    let mut cases = 0;
+    for local_only in [false, true] {
+        for header in ["auto", "local-only", "cloud-only"] {
+            for (route, path) in [(Upstream::OllamaChat, "/api/chat"), (Upstream::OllamaEmbed, "/api/embed")] {
+                for (a, b) in CEILINGS.into_iter().flat_map(|a| CEILINGS.map(|b| (a, b))) {
+                    cases += 1;
+                    let key = Terms { local_only, ..Terms::default() };
+                    let asked = Asked { allowed: Allowed::named(header).unwrap(), ..Asked::default() };
+                    let call = Call::from_body(route, path, b"{\"model\":\"m\"}").unwrap();
+                    let allowed = key.narrow(asked).and_then(|asked| call.allowed(&asked));
+                    let mut directory = two_edges();
+                    for (edge, ceiling) in [("a", a), ("b", b)] {
+                        directory.catalog(edge, FIRST, &[under("m", ceiling)]);
+                    }
+                    let outcome = allowed.and_then(|allowed| ask(&mut directory, allowed));
+                    let named = |backend: &Backend| match backend {
+                        Backend::Local => header != "cloud-only",
+                        Backend::Bedrock => !local_only && header != "local-only" && path == "/api/chat",
+                        Backend::OllamaCloud => false,
+                    };
+                    let owner = |ceiling: &[Backend], backend: &Backend| {
+                        ceiling.contains(backend) || (ceiling.is_empty() && *backend == Backend::Local)
+                    };
+                    let left = |ceiling| {
+                        let both = [Backend::Local, Backend::Bedrock];
+                        let left: Vec<Backend> =
+                            both.into_iter().filter(|one| named(one) && owner(ceiling, one)).collect();
+                        left
+                    };
+                    match outcome {
+                        Ok(choice) => {
+                            let ceiling = if choice.edge == "a" { a } else { b };
+                            assert_eq!(
+                                choice.allowed.backends(),
+                                left(ceiling),
+                                "{local_only} {header} {path} {a:?} {b:?}"
+                            );
+                            assert!(!choice.allowed.is_empty());
+                        }
+                        Err(refusal) => {
+                            assert_eq!((refusal.code, refusal.status), (Code::RouteConflict, 403), "{refusal:?}");
+                            assert!(
+                                left(a).is_empty() && left(b).is_empty(),
+                                "{local_only} {header} {path} {a:?} {b:?}"
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert_eq!(cases, 2 * 3 * 2 * 16);
+}
+
+#[test]
+fn a_model_that_only_bedrock_has_is_routed_for_auto_and_cloud_and_refused_for_local() {
+    let mut directory = Directory::default();
+    directory.up("a", FIRST, 0);
+    directory.catalog("a", FIRST, &[under("m", &[Backend::Bedrock])]);
+    directory.load("a", FIRST, &busy("m", 50, 9_000));
+    for allowed in [Allowed::ANY, Allowed::CLOUD] {
+        assert_eq!(ask(&mut directory, allowed).unwrap().allowed, Allowed::CLOUD);
+    }
+    let refusal = ask(&mut directory, Allowed::LOCAL).unwrap_err();
+    assert!(refusal.code == Code::RouteConflict && refusal.message.contains("Bedrock alone"), "{refusal:?}");
+    assert_eq!(directory.models_of("a"), ["m:latest"], "it is a model like others");
+    let m = model("m");
+    let wanted = Wanted { model: &m, scope: &[], pin: None, tried: &[], session: None, allowed: Allowed::ANY };
+    assert_eq!(directory.wait(wanted), Some(Duration::ZERO), "nothing waits for a slot there");
+    assert_eq!(directory.wait(Wanted { allowed: Allowed::LOCAL, ..wanted }), None);
+}
+
+#[test]
+fn a_machine_that_has_the_model_is_asked_before_one_that_only_has_it_at_bedrock() {
+    let mut directory = two_edges();
+    directory.catalog("b", FIRST, &[under("m", &[Backend::Bedrock])]);
+    directory.load("a", FIRST, &busy("m", 9, 9_000));
+    assert_eq!(ask(&mut directory, Allowed::ANY).unwrap().edge, "a");
+    assert_eq!(ask(&mut directory, Allowed::CLOUD).unwrap().edge, "b");
+    let (m, tried) = (model("m"), ["a".to_owned()]);
+    let again = Wanted { model: &m, scope: &[], pin: None, tried: &tried, session: None, allowed: Allowed::ANY };
+    assert_eq!(directory.choose(again, 0).unwrap().edge, "b");
+}
+
+#[test]
+fn an_owner_who_would_allow_it_but_is_not_linked_makes_it_offline_and_no_conflict() {
+    let mut directory = two_edges();
+    directory.catalog("b", FIRST, &[under("m", &[Backend::Bedrock])]);
+    directory.down("b", FIRST);
+    assert_eq!(ask(&mut directory, Allowed::CLOUD).unwrap_err().code, Code::EdgeOffline);
+    directory.catalog("b", FIRST, &[]);
+    assert_eq!(ask(&mut directory, Allowed::CLOUD).unwrap_err().code, Code::RouteConflict);
+}
+
+#[test]
+fn only_another_run_of_an_edge_shows_that_the_first_is_gone() {
+    let mut directory = two_edges();
+    directory.down("a", FIRST);
+    assert!(!directory.is_gone("a", FIRST), "it may come back");
+    directory.up("a", InstanceId::new(2), 0);
+    assert!(directory.is_gone("a", FIRST) && !directory.is_gone("b", FIRST));
+}
+
+#[test]
+fn another_edge_is_one_that_is_linked_untried_and_allowed() {
+    let mut directory = two_edges();
+    let (m, tried) = (model("m"), ["a".to_owned()]);
+    let (pin, only_a) = (Some("a"), ["a".to_owned()]);
+    let wanted = Wanted { model: &m, scope: &[], pin: None, tried: &tried, session: None, allowed: Allowed::LOCAL };
+    assert!(directory.has_another(wanted));
+    assert!(
+        !directory.has_another(Wanted { pin, ..wanted }) && !directory.has_another(Wanted { scope: &only_a, ..wanted })
+    );
+    assert!(!directory.has_another(Wanted { allowed: Allowed::CLOUD, ..wanted }));
+    assert!(directory.is_linked("b", FIRST) && !directory.is_linked("b", InstanceId::new(2)));
+    directory.down("b", FIRST);
+    assert!(!directory.has_another(wanted) && !directory.is_linked("b", FIRST));
 }

@@ -5,7 +5,10 @@
 
 use std::time::Duration;
 
+use crate::core::errors::Refusal;
 use crate::core::headers::Asked;
+use crate::core::route::{Allowed, conflict};
+use crate::core::spend::Usd;
 
 /// A key's terms, beside the models and edges of its scope.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,6 +24,8 @@ pub struct Terms {
     pub min_first_token: Duration,
     /// Its requests always give way to others.
     pub batch_only: bool,
+    /// Most that its requests may spend in one UTC day; none: no bound.
+    pub daily: Option<Usd>,
 }
 
 impl Terms {
@@ -28,13 +33,28 @@ impl Terms {
     /// that is loaded.
     pub const MIN_FIRST_TOKEN: Duration = Duration::from_millis(250);
 
-    /// What a caller asks for, as far as the key allows it.
+    /// Who may answer the key's requests.
     #[must_use]
-    pub fn narrow(&self, mut asked: Asked) -> Asked {
-        asked.local_only |= self.local_only;
+    pub fn allowed(&self) -> Allowed {
+        if self.local_only { Allowed::LOCAL } else { Allowed::ANY }
+    }
+
+    /// What a caller asks for, as far as the key allows it.
+    ///
+    /// # Errors
+    ///
+    /// 403 `route_conflict` where nobody is left who may answer.
+    pub fn narrow(&self, mut asked: Asked) -> Result<Asked, Refusal> {
+        asked.allowed = asked.allowed.and(self.allowed());
+        if asked.allowed.is_empty() {
+            return Err(conflict(
+                "x-causeway-route: cloud-only contradicts this key, which is local-only; leave the header out, or \
+                 use a key made with `keys create --route auto`",
+            ));
+        }
         asked.batch |= self.batch_only;
         asked.first_token = asked.first_token.map(|time| time.max(self.min_first_token));
-        asked
+        Ok(asked)
     }
 }
 
@@ -46,6 +66,7 @@ impl Default for Terms {
             concurrent: None,
             min_first_token: Self::MIN_FIRST_TOKEN,
             batch_only: false,
+            daily: None,
         }
     }
 }
@@ -61,19 +82,29 @@ mod tests {
     #[test]
     fn a_caller_narrows_what_its_key_allows_and_never_widens_it() {
         let open = Terms::default();
-        assert!(!open.narrow(Asked::default()).local_only);
-        assert!(open.narrow(Asked { local_only: true, ..Asked::default() }).local_only);
-        assert!(open.narrow(Asked { batch: true, ..Asked::default() }).batch);
+        for allowed in [Allowed::ANY, Allowed::LOCAL, Allowed::CLOUD] {
+            assert_eq!(open.narrow(Asked { allowed, ..Asked::default() }).unwrap().allowed, allowed);
+        }
+        assert!(open.narrow(Asked { batch: true, ..Asked::default() }).unwrap().batch);
         let strict = Terms { local_only: true, batch_only: true, ..Terms::default() };
-        let left = strict.narrow(Asked::default());
-        assert!(left.local_only && left.batch);
+        let left = strict.narrow(Asked::default()).unwrap();
+        assert!(left.allowed == Allowed::LOCAL && left.batch);
+    }
+
+    #[test]
+    fn a_local_only_key_and_a_cloud_only_request_contradict_and_no_retry_cures_it() {
+        let strict = Terms { local_only: true, ..Terms::default() };
+        let refusal = strict.narrow(Asked { allowed: Allowed::CLOUD, ..Asked::default() }).unwrap_err();
+        assert_eq!((refusal.code, refusal.status), (causeway_wire::Code::RouteConflict, 403));
+        assert!(refusal.message.contains("cloud-only contradicts this key"), "{}", refusal.message);
+        assert!(refusal.headers().contains(&("x-should-retry", "false".to_owned())));
     }
 
     #[test]
     fn a_deadline_is_no_shorter_than_the_key_allows() {
         let terms = Terms { min_first_token: Duration::from_secs(1), ..Terms::default() };
-        assert_eq!(terms.narrow(asked(1)).first_token, Some(Duration::from_secs(1)));
-        assert_eq!(terms.narrow(asked(2_000)).first_token, Some(Duration::from_secs(2)));
-        assert_eq!(terms.narrow(Asked::default()).first_token, None);
+        assert_eq!(terms.narrow(asked(1)).unwrap().first_token, Some(Duration::from_secs(1)));
+        assert_eq!(terms.narrow(asked(2_000)).unwrap().first_token, Some(Duration::from_secs(2)));
+        assert_eq!(terms.narrow(Asked::default()).unwrap().first_token, None);
     }
 }

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use causeway_transport::{Received, RequestStream};
+use causeway_transport::Received;
 use causeway_wire::{Code, Outcome};
 use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame, SizeHint};
@@ -14,8 +14,8 @@ use http_body::{Body, Frame, SizeHint};
 use crate::core::errors::Refusal;
 use crate::core::exchange::{Command, Event, Exchange};
 use crate::core::limits::WHOLE_ANSWER;
+use crate::standalone::attempt::Attempt;
 use crate::standalone::log::Record;
-use crate::standalone::registry::Counted;
 use crate::standalone::relay::Place;
 use crate::standalone::running::{Cancellable, Slot};
 use crate::standalone::socket::Busy;
@@ -83,12 +83,12 @@ pub(crate) struct Streaming {
     /// it before it no longer runs.
     held: Option<(Record, Held, Busy)>,
     exchange: Exchange,
-    stream: RequestStream,
+    /// Dropped after the record: what was spent is settled once the request is in the books.
+    attempt: Attempt,
     /// Bytes that were there with the head.
     ready: VecDeque<Bytes>,
     over: bool,
     cancel: Cancellable,
-    _counted: Counted,
 }
 
 /// What a request holds of the relay until its last byte.
@@ -110,12 +110,12 @@ pub(crate) enum Early {
 }
 
 impl Streaming {
-    /// After the head: takes what is there without waiting.
+    /// After the head: takes what is there without waiting. Where that is all, `record` has the wallet.
     pub(crate) async fn begin(
         mut exchange: Exchange,
-        mut stream: RequestStream,
+        mut attempt: Attempt,
         cancel: Cancellable,
-        counted: Counted,
+        record: &mut Record,
     ) -> (Early, Option<Outcome>) {
         let mut ready = VecDeque::new();
         let mut size = 0;
@@ -123,7 +123,7 @@ impl Streaming {
         let mut cut = false;
         std::future::poll_fn(|cx| {
             while !over && !cut && size <= WHOLE_ANSWER {
-                let Poll::Ready(received) = stream.poll_recv(cx) else {
+                let Poll::Ready(received) = attempt.poll_recv(cx) else {
                     break;
                 };
                 match exchange.on(event(received)) {
@@ -147,12 +147,14 @@ impl Streaming {
         .await;
         let outcome = exchange.outcome().cloned();
         if cut {
+            record.wallets.extend(attempt.take_wallet());
             return (Early::Broken(exchange.broken()), outcome);
         }
         if over && exchange.code().is_none() {
+            record.wallets.extend(attempt.take_wallet());
             return (Early::Whole(join(ready)), outcome);
         }
-        let streaming = Self { exchange, stream, ready, over, cancel, _counted: counted, held: None };
+        let streaming = Self { exchange, attempt, ready, over, cancel, held: None };
         (Early::Stream(Box::new(streaming)), outcome)
     }
 
@@ -190,7 +192,7 @@ impl Streaming {
         loop {
             let next = match self.cancel.poll_cancelled(cx) {
                 Poll::Ready(()) => Event::Cancelled,
-                Poll::Pending => match self.stream.poll_recv(cx) {
+                Poll::Pending => match self.attempt.poll_recv(cx) {
                     Poll::Ready(received) => event(received),
                     Poll::Pending => return Poll::Pending,
                 },

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::core::limits::{BOOKS_TIME, DRAIN_TIME, LOG_TIME, MAX_CALLERS};
+use crate::standalone::attempt::{Leftovers, await_words};
 use crate::standalone::callers_tls::CallersTls;
 use crate::standalone::config::Config;
 use crate::standalone::handshakes::Handshakes;
@@ -57,6 +58,7 @@ type Vital = JoinSet<&'static str>;
 /// It cannot start, or one of its vital tasks ended.
 pub(crate) async fn serve(config: Config, parts: Parts, until_stdin_closes: bool) -> anyhow::Result<ExitCode> {
     let Parts { keys, watched, books, callers_tls, edges_tls } = parts;
+    let ledger = books.ledger()?;
     let callers_port = bind(config.callers, "callers.listen")?;
     let edges_port = bind(config.edges, "edges.listen")?;
     say_listening(&callers_port, callers_tls.is_some(), &edges_port, &config).await?;
@@ -64,7 +66,8 @@ pub(crate) async fn serve(config: Config, parts: Parts, until_stdin_closes: bool
     let registry = Arc::new(Registry::default());
     let (hub, links) = Hub::new(relay_config(), Arc::clone(&registry) as Arc<dyn causeway_transport::HubEvents>);
     let bounds = Bounds { body: config.body, bodies: config.bodies, streams: config.streams };
-    let relay = Relay::new(Arc::clone(&keys), books, registry, bounds);
+    let (leftovers, left) = Leftovers::new();
+    let relay = Relay::new(Arc::clone(&keys), books, registry, bounds, ledger, leftovers);
     let (stop, stopping) = watch::channel(false);
     let mut signals = signals(until_stdin_closes)?;
 
@@ -78,6 +81,10 @@ pub(crate) async fn serve(config: Config, parts: Parts, until_stdin_closes: bool
     vital.spawn(async move {
         books.run().await;
         "the books"
+    });
+    vital.spawn(async move {
+        await_words(left).await;
+        "the edges' last words"
     });
     vital.spawn(async move {
         poll_store(keys, watched).await;

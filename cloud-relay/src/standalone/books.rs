@@ -1,6 +1,7 @@
-//! The books as `serve` keeps them: ended requests on their way into the store.
+//! The books as `serve` keeps them: ended requests and what they spent on their way into the store,
+//! and grants, which wait until they are there.
 //!
-//! Invariants: no request waits for the disk; what cannot be written is kept up to a bound and tried
+//! Invariants: no request waits for the disk but for a grant of a key with a cap; what cannot be written is kept up to a bound and tried
 //! again, then counted. Absent: what is written ([`crate::standalone::store::books`]).
 
 use std::collections::{HashMap, VecDeque};
@@ -10,11 +11,13 @@ use std::time::{Duration, Instant};
 
 use causeway_dialect::time::{Utc, utc};
 use causeway_policy::one_more;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::task::spawn_blocking;
 
 use crate::core::account::Account;
+use crate::core::spend::{Grant, Ledger};
 use crate::standalone::keys::unix_now;
+use crate::standalone::store::spend::{Of, Settlement};
 use crate::standalone::store::{Store, StoreError};
 
 /// Requests not yet written, count: about 500 bytes each.
@@ -49,6 +52,8 @@ pub(crate) struct Books {
     lookups: Semaphore,
     entries: Mutex<Entries>,
     filled: Notify,
+    /// Somebody waits for the next batch.
+    urgent: Notify,
     /// Held while a batch is written: the last one waits for it.
     writing: tokio::sync::Mutex<()>,
 }
@@ -56,6 +61,9 @@ pub(crate) struct Books {
 #[derive(Default)]
 struct Entries {
     pending: Vec<Arc<Account>>,
+    settlements: Vec<Settlement>,
+    /// As many as requests run; each is told whether it was written.
+    grants: Vec<(Of, Grant, oneshot::Sender<bool>)>,
     recent: VecDeque<Arc<Account>>,
     /// Not entered: too many, or the store refused for too long.
     lost: u64,
@@ -89,6 +97,7 @@ impl Books {
             lookups: Semaphore::new(LOOKUPS),
             entries: Mutex::default(),
             filled: Notify::new(),
+            urgent: Notify::new(),
             writing: tokio::sync::Mutex::default(),
         }))
     }
@@ -112,6 +121,45 @@ impl Books {
         entries.pending.push(account);
         drop(entries);
         self.filled.notify_one();
+    }
+
+    /// Takes what a request has spent. Where there is no room, its grant stays in the store, and counts
+    /// as spent when the relay starts again.
+    pub(crate) fn settle(&self, settlement: Settlement) {
+        let (id, booked) = (&settlement.of.id, settlement.booked().to_f64());
+        let mut entries = self.lock();
+        let mut recent = entries.recent.iter_mut().rev();
+        if let Some(account) = recent.find(|account| account.id == *id) {
+            Arc::make_mut(account).outcome.usd = Some(booked);
+        }
+        if entries.settlements.len() >= BACKLOG {
+            entries.lost += 1;
+            return;
+        }
+        entries.settlements.push(settlement);
+        drop(entries);
+        self.filled.notify_one();
+    }
+
+    /// Writes a grant down; true once it is.
+    pub(crate) async fn reserve(&self, of: Of, grant: Grant) -> bool {
+        let (sender, written) = oneshot::channel();
+        self.lock().grants.push((of, grant, sender));
+        self.urgent.notify_one();
+        self.filled.notify_one();
+        // Nobody tells where the store does not take it, or the process ends.
+        written.await.unwrap_or(false)
+    }
+
+    /// What keys have spent until now; what was granted when the last process ended counts as spent.
+    /// Only for the one process that serves.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be read or written.
+    pub(crate) fn ledger(&self) -> Result<Ledger, StoreError> {
+        let (day, spent) = locked(&self.store).recover(unix_now())?;
+        Ok(Ledger::new(day, spent))
     }
 
     /// What is told of a request of this key that has ended, as JSON.
@@ -140,11 +188,18 @@ impl Books {
     pub(crate) async fn run(self: Arc<Self>) {
         loop {
             self.filled.notified().await;
-            tokio::time::sleep(GATHER).await;
+            self.sleep_unless_urgent(GATHER).await;
             if self.write_batch().await == Batch::Refused {
-                tokio::time::sleep(AGAIN).await;
+                self.sleep_unless_urgent(AGAIN).await;
                 self.filled.notify_one();
             }
+        }
+    }
+
+    async fn sleep_unless_urgent(&self, time: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(time) => {}
+            () = self.urgent.notified() => {}
         }
     }
 
@@ -161,17 +216,24 @@ impl Books {
 
     async fn write_batch(&self) -> Batch {
         let _alone = self.writing.lock().await;
-        let (batch, left_out) = {
+        let (grants, batch, settlements, left_out) = {
             let mut entries = self.lock();
-            (std::mem::take(&mut entries.pending), std::mem::take(&mut entries.left_out))
+            let entries = &mut *entries;
+            let (grants, batch) = (std::mem::take(&mut entries.grants), std::mem::take(&mut entries.pending));
+            (grants, batch, std::mem::take(&mut entries.settlements), std::mem::take(&mut entries.left_out))
         };
-        if batch.is_empty() && left_out == 0 {
+        if grants.is_empty() && batch.is_empty() && settlements.is_empty() && left_out == 0 {
             return Batch::Nothing;
         }
-        let (store, rows) = (Arc::clone(&self.store), batch.clone());
+        let (store, rows, settled) = (Arc::clone(&self.store), batch.clone(), settlements.clone());
         let outcome = spawn_blocking(move || {
             let mut store = locked(&store);
-            store.enter(rows.iter().map(Arc::as_ref), day)?;
+            // First: somebody waits for them, and what settles them comes after.
+            write_grants(&mut store, grants);
+            if rows.is_empty() && settled.is_empty() && left_out == 0 {
+                return Ok(());
+            }
+            store.enter(rows.iter().map(Arc::as_ref), &settled, day, unix_now())?;
             if left_out > 0 { store.note_left_out(unix_now(), left_out) } else { Ok(()) }
         });
         // It ends early only with the process.
@@ -187,12 +249,17 @@ impl Books {
         if !refused_before {
             tracing::error!(%error, "the books cannot be written; they are kept and tried again");
         }
-        self.put_back(batch, left_out);
+        self.put_back(batch, settlements, left_out);
         Batch::Refused
     }
 
-    fn put_back(&self, mut batch: Vec<Arc<Account>>, left_out: u64) {
+    fn put_back(&self, mut batch: Vec<Arc<Account>>, mut settlements: Vec<Settlement>, left_out: u64) {
         let mut entries = self.lock();
+        settlements.append(&mut entries.settlements);
+        let surplus = settlements.len().saturating_sub(BACKLOG);
+        settlements.truncate(BACKLOG);
+        entries.lost += surplus as u64;
+        entries.settlements = settlements;
         entries.left_out += left_out;
         batch.append(&mut entries.pending);
         let surplus = batch.len().saturating_sub(BACKLOG);
@@ -219,6 +286,21 @@ impl Entries {
             }
             Err(_) => false,
         }
+    }
+}
+
+/// Writes grants in one transaction; where that fails nobody is told yes, and none is in the store.
+fn write_grants(store: &mut Store, grants: Vec<(Of, Grant, oneshot::Sender<bool>)>) {
+    if grants.is_empty() {
+        return;
+    }
+    let outcome = store.reserve(grants.iter().map(|(of, grant, _)| (of, *grant)));
+    if let Err(error) = &outcome {
+        tracing::error!(%error, "grants cannot be written; their requests spend nothing");
+    }
+    for (_, _, told) in grants {
+        // Who has left does not listen.
+        let _ = told.send(outcome.is_ok());
     }
 }
 

@@ -68,7 +68,8 @@ enum Command {
     Proxy(proxy::Proxy),
     /// Sums requests, tokens and cost of what was answered.
     Usage(reports::Usage),
-    /// Prints what was done to keys, and requests that were refused, failed or went to the cloud.
+    /// Prints what was done to keys, requests that were refused, failed or went to the cloud, and what
+    /// went wrong with spending.
     Audit(reports::Audit),
 }
 

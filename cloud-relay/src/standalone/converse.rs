@@ -1,27 +1,31 @@
 //! One inference request over the link: the core's exchange, driven.
 
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use causeway_dialect::route::Shape;
-use causeway_transport::RequestStream;
-use causeway_wire::{Code, Headers, StreamId};
+use causeway_transport::Received;
+use causeway_wire::{Code, Failure, Headers, StreamId};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::core::auth::Key;
 use crate::core::errors::Refusal;
-use crate::core::exchange::{Command, Event, Exchange};
+use crate::core::exchange::{Command, Event, Exchange, Fate};
 use crate::core::headers::Asked;
 use crate::core::intake::Call;
 use crate::core::limits::{BODY_IN_OPEN, DEADLINE_GRACE};
+use crate::core::route::Allowed;
 use crate::core::routing::{Session, Wanted};
+use crate::core::spend::Usd;
 use crate::standalone::answer::{Early, Reply, ReplyBody, Streaming, event};
+use crate::standalone::attempt::{self, Attempt};
+use crate::standalone::grants::Wallet;
 use crate::standalone::log::Record;
-use crate::standalone::registry::Counted;
 use crate::standalone::relay::Relay;
 use crate::standalone::running::Cancellable;
+use crate::standalone::store::spend::Of;
 
 /// What a request brings along.
 pub(crate) struct Request<'a> {
@@ -71,19 +75,26 @@ pub(crate) async fn converse(relay: &Relay, request: Request<'_>, record: &mut R
             .filter(|_| call.shape() != Shape::Whole)
             .map(|time| Box::pin(sleep_until(request.started + time + DEADLINE_GRACE))),
     };
-    let mut held: Option<(RequestStream, Counted)> = None;
+    let allowed = call.allowed(request.asked)?;
+    let mut held: Option<Attempt> = None;
+    let mut wallet: Option<Wallet> = None;
     let mut command = Command::Open;
     loop {
         let next = match command {
             Command::Open => {
-                held = None;
-                match open(relay, &request, exchange.tried()) {
-                    Ok((stream, counted)) => {
-                        let edge = counted.edge().to_owned();
+                match held.take().and_then(|mut attempt| attempt.take_wallet()) {
+                    Some(back) if back.is_grant() => wallet = Some(back),
+                    Some(nothing) => record.wallets.push(nothing),
+                    None => {}
+                }
+                let wanted = wanted(&request, allowed, exchange.tried());
+                match open(relay, &request, wanted, &mut wallet, &mut interrupts).await {
+                    Ok(attempt) => {
+                        let edge = attempt.counted().edge().to_owned();
                         record.edge = Some(edge.clone());
-                        let (stream, _) = held.insert((stream, counted));
+                        let attempt = held.insert(attempt);
                         command = exchange.on(Event::Opened(edge));
-                        match send_body(stream, &request.body, &mut interrupts).await {
+                        match send_body(attempt, &request.body, &mut interrupts).await {
                             Some(interrupt) => interrupt,
                             None => continue,
                         }
@@ -92,22 +103,29 @@ pub(crate) async fn converse(relay: &Relay, request: Request<'_>, record: &mut R
                 }
             }
             Command::Wait => {
-                let Some((stream, _)) = &mut held else {
+                let Some(attempt) = &mut held else {
                     return Err(lost());
                 };
-                poll_fn(|cx| match interrupts.poll(cx) {
-                    Poll::Ready(event) => Poll::Ready(event),
-                    Poll::Pending => stream.poll_recv(cx).map(event),
-                })
-                .await
+                let elsewhere = wanted(&request, allowed, exchange.tried());
+                let may_leave = !attempt.carried() && exchange.may_ask_another();
+                let waiting = received_or_left(relay, attempt, may_leave, elsewhere);
+                match interrupted(&mut interrupts, waiting).await {
+                    Err(interrupt) => interrupt,
+                    Ok(None) => Event::Lost(Failure::new(Code::LinkLost, "the edge's link is gone"), Fate::Free),
+                    Ok(Some(received)) => match attempt::lost(received) {
+                        Ok(failure) => Event::Lost(failure, fate(relay, attempt).await),
+                        Err(received) => event(received),
+                    },
+                }
             }
             Command::Respond(status, headers) => {
-                let Some((stream, counted)) = held else {
+                let Some(attempt) = held else {
                     return Err(lost());
                 };
-                let edge = counted.edge().to_owned();
+                record.wallets.extend(wallet);
+                let edge = attempt.counted().edge().to_owned();
                 let model = call.model.short();
-                let (early, outcome) = Streaming::begin(exchange, stream, interrupts.cancel, counted).await;
+                let (early, outcome) = Streaming::begin(exchange, attempt, interrupts.cancel, record).await;
                 let body = match early {
                     Early::Whole(bytes) => ReplyBody::Whole(bytes),
                     Early::Stream(stream) => ReplyBody::Stream(stream),
@@ -120,9 +138,10 @@ pub(crate) async fn converse(relay: &Relay, request: Request<'_>, record: &mut R
             }
             Command::Refuse(refusal) => {
                 // This request waits for no slot any more.
-                drop(held);
+                record.wallets.extend(held.take().and_then(|mut attempt| attempt.take_wallet()));
+                record.wallets.extend(wallet);
                 record.outcome = exchange.outcome().cloned();
-                return Err(refusal.predicted(relay.registry.wait(wanted(&request, &[]))));
+                return Err(refusal.predicted(relay.registry.wait(wanted(&request, allowed, &[]))));
             }
             Command::Forward(_) | Command::Finish | Command::FinishWith(_) | Command::Cut => return Err(lost()),
         };
@@ -130,52 +149,139 @@ pub(crate) async fn converse(relay: &Relay, request: Request<'_>, record: &mut R
     }
 }
 
+/// The next thing received; `None` where `may_leave` and the edge's link is down while another edge
+/// would take the request, which could then run twice but not cost money twice.
+async fn received_or_left(
+    relay: &Relay,
+    attempt: &mut Attempt,
+    may_leave: bool,
+    elsewhere: Wanted<'_>,
+) -> Option<Received> {
+    if !may_leave {
+        return Some(poll_fn(|cx| attempt.poll_recv(cx)).await);
+    }
+    let (edge, instance) = (attempt.counted().edge().to_owned(), attempt.counted().instance());
+    tokio::select! {
+        biased;
+        received = poll_fn(|cx| attempt.poll_recv(cx)) => Some(received),
+        () = relay.registry.left_behind(&edge, instance, elsewhere) => None,
+    }
+}
+
+/// What may have become of a request whose link was lost.
+async fn fate(relay: &Relay, attempt: &Attempt) -> Fate {
+    match (relay.registry.is_gone(attempt.counted()).await, attempt.carried()) {
+        (true, _) => Fate::Gone,
+        (false, true) => Fate::MayCost,
+        (false, false) => Fate::Free,
+    }
+}
+
 fn lost() -> Refusal {
     Refusal::new(Code::Internal, "the relay lost track of this request; try again")
 }
 
-fn wanted<'a>(request: &'a Request<'_>, tried: &'a [String]) -> Wanted<'a> {
+fn wanted<'a>(request: &'a Request<'_>, allowed: Allowed, tried: &'a [String]) -> Wanted<'a> {
     Wanted {
         model: &request.call.model,
         scope: &request.key.edges,
         pin: request.asked.edge.as_deref(),
         tried,
         session: request.asked.session.as_deref().map(|name| Session::new(&request.key.id, name)),
+        allowed,
     }
 }
 
-/// Chooses an edge and opens a stream there; the body rides along if it is short.
-fn open(relay: &Relay, request: &Request<'_>, tried: &[String]) -> Result<(RequestStream, Counted), Event> {
-    let (link, counted) = relay.registry.choose(wanted(request, tried)).map_err(Event::NoEdge)?;
-    let mut open = request.call.open(link.edge_instance(), request.headers.clone(), request.asked, request.key);
+/// Chooses an edge and opens a stream there, which takes the wallet along where money may be spent;
+/// the body rides along if it is short.
+async fn open(
+    relay: &Relay,
+    request: &Request<'_>,
+    wanted: Wanted<'_>,
+    wallet: &mut Option<Wallet>,
+    interrupts: &mut Interrupts,
+) -> Result<Attempt, Event> {
+    let (link, counted) = relay.registry.choose(wanted).map_err(Event::NoEdge)?;
+    let mut allowed = counted.allowed();
+    let mut most = Usd::ZERO;
+    if allowed.bedrock && request.call.spends() {
+        match grant(relay, request, counted.edge(), wallet, interrupts).await? {
+            Ok(left) => most = left,
+            // Its own machine may still answer.
+            Err(_) if allowed.local => allowed.bedrock = false,
+            Err(refusal) => return Err(Event::NoEdge(refusal)),
+        }
+    }
+    let headers = request.headers.clone();
+    let mut open = request.call.open(link.edge_instance(), headers, request.asked, request.key, allowed);
+    open.policy.spend_max_usd = most.to_f64();
     if let Some(time) = request.asked.first_token {
         let left = time.saturating_sub(request.started.elapsed());
         open.policy.deadline_ms = Some(u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1));
     }
     let rides_along = request.body.len() <= BODY_IN_OPEN;
     let body = if rides_along { request.body.clone() } else { Bytes::new() };
-    match link.open(request.id, open, body, rides_along) {
-        Ok(stream) => Ok((stream, counted)),
-        Err(refused) => Err(Event::OpenRefused(counted.edge().to_owned(), refused)),
+    let stream = match link.open(request.id, open, body, rides_along) {
+        Ok(stream) => stream,
+        Err(refused) => return Err(Event::OpenRefused(counted.edge().to_owned(), refused)),
+    };
+    let carried = wallet.take_if(|_| most > Usd::ZERO);
+    let carried = carried.unwrap_or_else(|| relay.grants.nothing(request.key, of(request, counted.edge())));
+    Ok(Attempt::new(stream, counted, carried, &relay.leftovers))
+}
+
+fn of(request: &Request<'_>, edge: &str) -> Of {
+    Of {
+        id: request.id.to_string(),
+        key: request.key.id.clone(),
+        edge: edge.to_owned(),
+        model: request.call.model.short(),
     }
 }
 
+/// What the edge that is asked next may spend: what is left of the request's grant, which is taken
+/// when it is first needed.
+///
+/// # Errors
+///
+/// What interrupts the waiting for it; within, why there is none.
+async fn grant(
+    relay: &Relay,
+    request: &Request<'_>,
+    edge: &str,
+    wallet: &mut Option<Wallet>,
+    interrupts: &mut Interrupts,
+) -> Result<Result<Usd, Refusal>, Event> {
+    if wallet.is_none() {
+        match interrupted(interrupts, relay.grants.take(request.key, of(request, edge))).await? {
+            Ok(taken) => *wallet = Some(taken),
+            Err(refusal) => return Ok(Err(refusal)),
+        }
+    }
+    let left = wallet.as_ref().map(Wallet::left).filter(|left| *left > Usd::ZERO);
+    Ok(left.ok_or_else(|| Refusal::new(Code::BudgetExhausted, "what this request may spend is spent; try again")))
+}
+
+/// Waits for something, or for what interrupts the request.
+async fn interrupted<T>(interrupts: &mut Interrupts, waiting: impl Future<Output = T>) -> Result<T, Event> {
+    let mut waiting = pin!(waiting);
+    poll_fn(|cx| match interrupts.poll(cx) {
+        Poll::Ready(event) => Poll::Ready(Err(event)),
+        Poll::Pending => waiting.as_mut().poll(cx).map(Ok),
+    })
+    .await
+}
+
 /// Sends a long body as the edge takes it. What ends the stream meanwhile is received afterwards.
-async fn send_body(stream: &mut RequestStream, body: &Bytes, interrupts: &mut Interrupts) -> Option<Event> {
+async fn send_body(attempt: &mut Attempt, body: &Bytes, interrupts: &mut Interrupts) -> Option<Event> {
     if body.len() <= BODY_IN_OPEN {
         return None;
     }
-    let interrupted = {
-        let sending = std::pin::pin!(stream.send(body.clone()));
-        let mut sending = sending;
-        poll_fn(|cx| match interrupts.poll(cx) {
-            Poll::Ready(event) => Poll::Ready(Some(event)),
-            Poll::Pending => sending.as_mut().poll(cx).map(|_| None),
-        })
-        .await
-    };
-    if interrupted.is_none() {
+    let stream = attempt.stream()?;
+    // What ends the stream meanwhile says so itself.
+    let interrupt = interrupted(interrupts, stream.send(body.clone())).await.err();
+    if interrupt.is_none() {
         stream.finish(None);
     }
-    interrupted
+    interrupt
 }

@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 
 use crate::core::account::Account;
 use crate::standalone::books::Books;
+use crate::standalone::grants::Wallet;
 
 /// Lines not yet written, bytes: about 5,000 of them.
 const BUFFER: usize = 1024 * 1024;
@@ -103,6 +104,8 @@ pub(crate) struct Record {
     pub(crate) edge: Option<String>,
     /// The backend that the answer's head named.
     pub(crate) backend: Option<Backend>,
+    /// Why, as the answer's head said it.
+    pub(crate) reason: Option<String>,
     /// The reduced model name.
     pub(crate) model: Option<String>,
     /// What it used.
@@ -111,6 +114,8 @@ pub(crate) struct Record {
     pub(crate) first: Option<Duration>,
     /// The answer went out whole.
     pub(crate) whole: bool,
+    /// What it could spend, once no edge has it: settled after the request is entered.
+    pub(crate) wallets: Vec<Wallet>,
 }
 
 impl Record {
@@ -129,10 +134,12 @@ impl Record {
             code: None,
             edge: None,
             backend: None,
+            reason: None,
             model: None,
             outcome: None,
             first: None,
             whole: false,
+            wallets: Vec::new(),
         }
     }
 
@@ -171,6 +178,7 @@ impl Record {
             code: self.code,
             abandoned: !self.whole && self.code.is_none(),
             backend: self.backend,
+            reason: self.reason.take(),
             outcome: self.outcome.take().unwrap_or_default(),
             first: self.first,
             total,

@@ -13,6 +13,7 @@ use crate::core::headers::Asked;
 use crate::core::intake::Call;
 use crate::core::limits::METADATA_TIME;
 use crate::core::metadata::{self, About, Answer, Arriving, Next, Outcome};
+use crate::core::route::Allowed;
 use crate::core::routing::Wanted;
 use crate::standalone::answer::{Reply, ReplyBody};
 use crate::standalone::pool::Lease;
@@ -66,12 +67,13 @@ pub(crate) async fn about(
             pin: asked.edge.as_deref(),
             tried: about.tried(),
             session: None,
+            allowed: Allowed::ANY,
         };
         let (link, counted) = match relay.registry.choose(wanted) {
             Ok(choice) => choice,
             Err(refusal) => return Err(about.no_edge(refusal)),
         };
-        let open = call.open(link.edge_instance(), headers.clone(), asked, key);
+        let open = call.open(link.edge_instance(), headers.clone(), asked, key, Allowed::LOCAL);
         let (outcome, lease) = ask(&link, open, body.clone(), relay.answers.lease()).await;
         match about.on(counted.edge(), outcome) {
             Next::Ask => {}

@@ -1,19 +1,31 @@
 //! The links as the hub tells of them, kept in the core's directory.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use causeway_dialect::model::ModelName;
 use causeway_transport::{HubEvents, RelayLink};
 use causeway_wire::{InstanceId, Load, ModelInfo};
+use tokio::sync::Notify;
 
 use crate::core::errors::Refusal;
+use crate::core::route::Allowed;
 use crate::core::routing::{Choice, Directory, Wanted};
+
+/// How long after a new run's first frame it is known here at the latest: its `hello` is answered first.
+const SUPERSEDED: Duration = Duration::from_millis(500);
+
+/// A link that comes back within this time was a blip, and its edge goes on with what it had: dialling
+/// anew takes well under a second.
+const BLIP: Duration = Duration::from_secs(2);
 
 /// All edges.
 #[derive(Default)]
 pub(crate) struct Registry {
     directory: Mutex<Directory<RelayLink>>,
+    /// Told whenever a link came up or went down, or has other models.
+    changed: Notify,
 }
 
 impl Registry {
@@ -29,8 +41,42 @@ impl Registry {
             edge: choice.edge,
             instance: choice.instance,
             model: wanted.model.clone(),
+            allowed: choice.allowed,
         };
         Ok((choice.handle, counted))
+    }
+
+    /// Whether that run of an edge is gone for good. The next one's `hello` ends its streams a moment
+    /// before it is known here: that moment is waited.
+    pub(crate) async fn is_gone(&self, counted: &Counted) -> bool {
+        let gone = async {
+            loop {
+                let mut changed = pin!(self.changed.notified());
+                changed.as_mut().enable();
+                if self.lock().is_gone(&counted.edge, counted.instance) {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        tokio::time::timeout(SUPERSEDED, gone).await.is_ok()
+    }
+
+    /// Ends once a request is better asked elsewhere: that run of its edge has been without a link for
+    /// longer than a blip, and another edge would take it.
+    pub(crate) async fn left_behind(&self, edge: &str, instance: InstanceId, wanted: Wanted<'_>) {
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if !self.lock().is_linked(edge, instance) {
+                tokio::time::sleep(BLIP).await;
+                let directory = self.lock();
+                if !directory.is_linked(edge, instance) && directory.has_another(wanted) {
+                    return;
+                }
+            }
+            changed.await;
+        }
     }
 
     /// When a slot for such a request is predicted to be free.
@@ -58,15 +104,18 @@ impl HubEvents for Registry {
     fn up(&self, link: &RelayLink) {
         tracing::info!(edge = link.edge(), software = link.software(), "edge linked");
         self.lock().up(link.edge(), link.edge_instance(), link.clone());
+        self.changed.notify_waiters();
     }
 
     fn down(&self, link: &RelayLink) {
         tracing::info!(edge = link.edge(), "edge gone");
         self.lock().down(link.edge(), link.edge_instance());
+        self.changed.notify_waiters();
     }
 
     fn catalog(&self, link: &RelayLink, models: Vec<ModelInfo>) {
         self.lock().catalog(link.edge(), link.edge_instance(), &models);
+        self.changed.notify_waiters();
     }
 
     fn load(&self, link: &RelayLink, load: Load) {
@@ -80,12 +129,23 @@ pub(crate) struct Counted {
     edge: String,
     instance: InstanceId,
     model: ModelName,
+    allowed: Allowed,
 }
 
 impl Counted {
     /// The edge's name.
     pub(crate) fn edge(&self) -> &str {
         &self.edge
+    }
+
+    /// Its run.
+    pub(crate) fn instance(&self) -> InstanceId {
+        self.instance
+    }
+
+    /// Who may answer the request there.
+    pub(crate) fn allowed(&self) -> Allowed {
+        self.allowed
     }
 }
 

@@ -10,7 +10,10 @@ use crate::core::auth::Key;
 use crate::core::errors::Refusal;
 use crate::core::limits::METADATA_POOL;
 use crate::core::quota::Quotas;
+use crate::core::spend::Ledger;
+use crate::standalone::attempt::Leftovers;
 use crate::standalone::books::Books;
+use crate::standalone::grants::Grants;
 use crate::standalone::keys::Keys;
 use crate::standalone::log::AccessLog;
 use crate::standalone::pool::Pool;
@@ -24,6 +27,8 @@ pub(crate) struct Relay {
     pub(crate) running: Arc<Running>,
     pub(crate) log: Arc<AccessLog>,
     pub(crate) books: Arc<Books>,
+    pub(crate) grants: Arc<Grants>,
+    pub(crate) leftovers: Leftovers,
     /// What keys with bounds have running and have sent.
     pub(crate) quotas: Mutex<Quotas>,
     /// Memory of all buffered request bodies.
@@ -38,10 +43,19 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
-    pub(crate) fn new(keys: Arc<Keys>, books: Arc<Books>, registry: Arc<Registry>, limits: Bounds) -> Arc<Self> {
+    pub(crate) fn new(
+        keys: Arc<Keys>,
+        books: Arc<Books>,
+        registry: Arc<Registry>,
+        limits: Bounds,
+        ledger: Ledger,
+        leftovers: Leftovers,
+    ) -> Arc<Self> {
         let Bounds { body, bodies, streams } = limits;
         Arc::new(Self {
             keys,
+            grants: Grants::new(Arc::clone(&books), ledger),
+            leftovers,
             books,
             quotas: Mutex::default(),
             registry,

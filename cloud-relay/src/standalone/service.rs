@@ -64,6 +64,8 @@ pub(crate) async fn serve(caller: Arc<Caller>, request: Request<Incoming>) -> Re
     if reply.edge.is_some() {
         let served_by = response.headers().get("x-causeway-served-by");
         record.backend = served_by.and_then(|word| account::backend(word.as_bytes()));
+        let reason = response.headers().get("x-causeway-reason");
+        record.reason = reason.and_then(|word| account::reason(word.as_bytes()));
         record.edge = reply.edge;
     }
     record.model = reply.model.or(record.model.take());
@@ -165,7 +167,7 @@ async fn upstream(
     record.kept = route.is_inference();
     let key = relay.keys.authenticate(&parts.headers, caller.address)?;
     record.key.clone_from(&key.id);
-    let asked = key.terms.narrow(headers::read(&parts.headers)?);
+    let asked = key.terms.narrow(headers::read(&parts.headers)?)?;
     record.own_id.clone_from(&asked.request_id);
     check_target(parts.method.as_str(), target)?;
     let room = relay.running.take(relay.streams);

@@ -1,9 +1,11 @@
-//! The SQLite file: callers' keys, and the books of requests that have ended ([`books`]).
+//! The SQLite file: callers' keys, the books of requests that have ended ([`books`]),
+//! and what was spent ([`spend`]).
 //!
 //! A store of an older version is brought up to date when it is opened; one of a newer is refused.
 //! Absent: secrets, of which only hashes are stored, and every text of a request.
 
 pub(crate) mod books;
+pub(crate) mod spend;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,6 +13,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, TransactionBehavior, params};
 
 use crate::core::auth::Key;
+use crate::core::spend::Usd;
 use crate::core::terms::Terms;
 
 /// How long one process waits for the other's lock.
@@ -26,7 +29,7 @@ const BOOKS_PAGES: u32 = MAX_PAGES / 2;
 const CACHE_KIB: i64 = 512;
 
 /// What each version adds to the one before; the store's `user_version` counts them.
-const STEPS: [&str; 2] = [KEYS, books::SCHEMA];
+const STEPS: [&str; 3] = [KEYS, books::SCHEMA, spend::SCHEMA];
 
 const KEYS: &str = "
     CREATE TABLE IF NOT EXISTS keys (
@@ -136,7 +139,7 @@ impl Store {
 
     fn keys_raw(&self) -> rusqlite::Result<Vec<Key>> {
         let sql = "SELECT id, name, hash, models, edges, admin, expires, revoked,
-            local_only, rpm, concurrent, min_first_token_ms, batch_only FROM keys ORDER BY created, id";
+            local_only, rpm, concurrent, min_first_token_ms, batch_only, daily_nanos FROM keys ORDER BY created, id";
         let mut statement = self.connection.prepare(sql)?;
         statement.query_map([], key_of)?.collect()
     }
@@ -144,8 +147,8 @@ impl Store {
     /// Adds a key; `now` in Unix seconds.
     pub(crate) fn add_key(&self, key: &Key, now: u64) -> Result<(), StoreError> {
         let sql = "INSERT INTO keys (id, name, hash, models, edges, admin, created, expires,
-            local_only, rpm, concurrent, min_first_token_ms, batch_only)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+            local_only, rpm, concurrent, min_first_token_ms, batch_only, daily_nanos)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
         let list = |items: &[String]| serde_json::Value::from(items).to_string();
         let values = params![
             key.id,
@@ -161,6 +164,7 @@ impl Store {
             key.terms.concurrent,
             i64::try_from(key.terms.min_first_token.as_millis()).unwrap_or(i64::MAX),
             key.terms.batch_only,
+            key.terms.daily.map(|daily| integer(daily.nanos())),
         ];
         let change = || {
             let change = self.connection.unchecked_transaction()?;
@@ -231,9 +235,9 @@ fn key_of(row: &Row<'_>) -> rusqlite::Result<Key> {
             rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, Box::new(error))
         })
     };
-    let time = |index: usize| -> rusqlite::Result<Option<u64>> {
-        let seconds: Option<i64> = row.get(index)?;
-        Ok(seconds.map(|seconds| u64::try_from(seconds).unwrap_or(0)))
+    let whole = |index: usize| -> rusqlite::Result<Option<u64>> {
+        let number: Option<i64> = row.get(index)?;
+        Ok(number.map(|number| u64::try_from(number).unwrap_or(0)))
     };
     Ok(Key {
         id: row.get(0)?,
@@ -248,9 +252,10 @@ fn key_of(row: &Row<'_>) -> rusqlite::Result<Key> {
             concurrent: row.get(10)?,
             min_first_token: Duration::from_millis(u64::try_from(row.get::<_, i64>(11)?).unwrap_or(0)),
             batch_only: row.get(12)?,
+            daily: whole(13)?.map(Usd::from_nanos),
         },
-        expires: time(6)?,
-        revoked: time(7)?,
+        expires: whole(6)?,
+        revoked: whole(7)?,
     })
 }
 
@@ -276,6 +281,7 @@ mod tests {
                 concurrent: Some(4),
                 min_first_token: Duration::from_millis(900),
                 batch_only: true,
+                daily: Some(Usd::from_nanos(1_500_000_000)),
             },
             expires: Some(9),
             revoked: None,
@@ -313,7 +319,7 @@ mod tests {
         assert_eq!(store.keys().unwrap()[0].terms, Terms::default());
         drop(store);
         assert!(Store::open(&path).is_ok(), "the second time there is nothing to do");
-        old.execute_batch("PRAGMA user_version = 3").unwrap();
+        old.execute_batch(&format!("PRAGMA user_version = {}", STEPS.len() + 1)).unwrap();
         let newer = Store::open(&path).err().unwrap();
         assert!(matches!(newer, StoreError::Newer(_)) && newer.to_string().contains("newer"), "{newer}");
     }

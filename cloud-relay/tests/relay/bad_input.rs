@@ -167,9 +167,10 @@ async fn bodies_that_are_not_one_clear_object_are_refused() {
     let compressed = relay.post_with("/api/chat", &key, CHAT, "content-encoding: gzip\r\n").await;
     assert_eq!(compressed.status, 415);
     let cloud_only = relay.post_with("/api/chat", &key, CHAT, "x-causeway-route: cloud-only\r\n").await;
-    assert_eq!((cloud_only.status, cloud_only.header("x-causeway-reason")), (403, "route_conflict"));
+    assert_eq!((cloud_only.status, cloud_only.header("x-causeway-reason")), (503, "edge_offline"), "none has said no");
     let nonsense = relay.post_with("/api/chat", &key, CHAT, "x-causeway-route: moon\r\n").await;
     assert_eq!(nonsense.status, 400);
+    assert!(nonsense.body.contains("auto, local-only or cloud-only"), "{nonsense:?}");
 }
 
 #[tokio::test]

@@ -8,5 +8,6 @@ mod exchange;
 mod keys;
 mod metadata;
 mod proxy;
+mod spend;
 mod support;
 mod tls;

@@ -92,30 +92,15 @@ impl Relay {
     /// With TLS on the callers' port, and more lines in the configuration.
     pub(crate) fn with(tls: bool, more: &str) -> Self {
         let (directory, config) = prepared(tls, more);
-        let mut child = Command::new(env!("CARGO_BIN_EXE_causeway-relay"))
-            .args(["serve", "--config", config.to_str().unwrap()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        stdout.read_line(&mut line).unwrap();
-        // listening callers=http://127.0.0.1:1 edges=wss://127.0.0.1:2/edge
-        let port = |name: &str| {
-            let (_, rest) = line.split_once(name).unwrap_or_else(|| panic!("no {name} in {line:?}"));
-            let (_, rest) = rest.split_once("://").unwrap();
-            rest.split(['/', ' ', '\n']).next().unwrap().parse().unwrap()
-        };
-        Self {
-            callers: port("callers="),
-            edges: port("edges="),
-            directory,
-            config,
-            child,
-            _stdout: stdout.into_inner(),
-        }
+        let (child, callers, edges, stdout) = serve(&config);
+        Self { callers, edges, directory, config, child, _stdout: stdout }
+    }
+
+    /// Kills the process and starts it again with what is on disk; ports change.
+    pub(crate) fn restart(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        (self.child, self.callers, self.edges, self._stdout) = serve(&self.config);
     }
 
     /// Makes a key with these arguments and waits until the relay knows it.
@@ -158,7 +143,12 @@ impl Relay {
 
     /// Links an edge that has these models.
     pub(crate) async fn edge(&self, name: &str, models: &[&str], key: &str) -> Edge {
-        let edge = Edge::dial(self, name, models);
+        self.edge_under(name, models, &[Backend::Local], key).await
+    }
+
+    /// The same whose owner allows these backends.
+    pub(crate) async fn edge_under(&self, name: &str, models: &[&str], ceiling: &[Backend], key: &str) -> Edge {
+        let edge = Edge::dial(self, name, models, ceiling);
         let wanted = format!("\"edge\":\"{name}\"");
         until(async || {
             let ready = self.get("/readyz", key).await.body;
@@ -172,6 +162,28 @@ impl Relay {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").arg(pid).status().unwrap().success());
     }
+}
+
+/// Starts the program and reads its ports.
+fn serve(config: &std::path::Path) -> (Child, SocketAddr, SocketAddr, std::process::ChildStdout) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_causeway-relay"))
+        .args(["serve", "--config", config.to_str().unwrap()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    // listening callers=http://127.0.0.1:1 edges=wss://127.0.0.1:2/edge
+    let port = |name: &str| {
+        let (_, rest) = line.split_once(name).unwrap_or_else(|| panic!("no {name} in {line:?}"));
+        let (_, rest) = rest.split_once("://").unwrap();
+        rest.split(['/', ' ', '\n']).next().unwrap().parse().unwrap()
+    };
+    let (callers, edges) = (port("callers="), port("edges="));
+    (child, callers, edges, stdout.into_inner())
 }
 
 pub(crate) fn post(target: &str, key: &str, body: &str, more: &str) -> String {
@@ -252,7 +264,7 @@ impl Drop for Edge {
 }
 
 impl Edge {
-    pub(crate) fn dial(relay: &Relay, name: &str, models: &[&str]) -> Self {
+    pub(crate) fn dial(relay: &Relay, name: &str, models: &[&str], ceiling: &[Backend]) -> Self {
         let ca = Ca::load(&relay.directory.path().join("ca")).unwrap();
         let signed = ca.sign_edge(name).unwrap();
         let chain = vec![CertificateDer::from_pem_slice(signed.chain_pem.as_bytes()).unwrap()];
@@ -265,13 +277,20 @@ impl Edge {
                 software: "test/1".to_owned(),
                 connections: 2,
                 max_streams: 256,
-                ceiling: vec![Backend::Local],
+                ceiling: ceiling.to_vec(),
             },
             url: format!("wss://{}/edge", relay.edges).parse::<RelayUrl>().unwrap(),
             tls: Arc::new(ArcSwap::new(client)),
         };
         let (link, driver, incoming) = EdgeLink::new(config);
-        let models = models.iter().map(|name| ModelInfo { name: (*name).to_owned(), slots: 1, ..ModelInfo::default() });
+        let slots = u32::from(ceiling.contains(&Backend::Local));
+        let of = |name: &&str| ModelInfo {
+            name: (*name).to_owned(),
+            slots,
+            ceiling: ceiling.to_vec(),
+            ..ModelInfo::default()
+        };
+        let models = models.iter().map(of);
         link.set_catalog(models.collect());
         Self { link, incoming, driver: tokio::spawn(driver) }
     }

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::{ConfigFile, Failure, say};
 use crate::core::auth::{Key, NewKey};
+use crate::core::spend::Usd;
 use crate::core::terms::Terms;
 use crate::standalone::keys::unix_now;
 
@@ -49,6 +50,10 @@ pub(super) struct Create {
     /// Most requests at once.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     concurrent: Option<u32>,
+    /// Most that its requests may spend in a UTC day on Amazon Bedrock, US dollars; 0: nothing, ever.
+    /// No bound, if left out, but the edge's own.
+    #[arg(long, value_name = "X", value_parser = Usd::parse, allow_negative_numbers = true)]
+    daily_usd: Option<Usd>,
     /// Shortest first-token deadline that its callers may ask for, milliseconds; a shorter one counts
     /// as this.
     #[arg(long, value_name = "MS", default_value_t = MIN_FIRST_TOKEN_MS, value_parser = clap::value_parser!(u32).range(1..))]
@@ -117,6 +122,7 @@ fn create(asked: Create) -> Result<(), Failure> {
             concurrent: asked.concurrent,
             min_first_token: Duration::from_millis(asked.min_first_token_ms.into()),
             batch_only: asked.max_priority == Priority::Batch,
+            daily: asked.daily_usd,
         },
         expires: asked.expires.map(|time| now + time.as_secs()),
         revoked: None,
@@ -147,6 +153,7 @@ fn terms(terms: &Terms) -> String {
     }
     words.extend(terms.rpm.map(|rpm| format!("rpm={rpm}")));
     words.extend(terms.concurrent.map(|most| format!("concurrent={most}")));
+    words.extend(terms.daily.map(|most| format!("daily-usd={most}")));
     if terms.min_first_token != Terms::MIN_FIRST_TOKEN {
         words.push(format!("min-first-token-ms={}", terms.min_first_token.as_millis()));
     }
@@ -194,5 +201,7 @@ mod tests {
         assert_eq!(terms(&Terms::default()), "-");
         let strict = Terms { local_only: true, rpm: Some(60), batch_only: true, ..Terms::default() };
         assert_eq!(terms(&strict), "local-only rpm=60 batch");
+        let nothing = Terms { daily: Some(Usd::ZERO), ..Terms::default() };
+        assert_eq!(terms(&nothing), "daily-usd=0.00", "a cap of nothing is a cap");
     }
 }

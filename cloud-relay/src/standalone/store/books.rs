@@ -5,6 +5,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+use super::spend::{self, Settlement};
 use super::{Store, StoreError, integer};
 use crate::core::account::Account;
 
@@ -78,33 +79,43 @@ pub(crate) struct Trail {
 pub(crate) struct Entry {
     /// Milliinteger since 1970.
     pub(crate) at_ms: i64,
-    /// `key_created`, `key_revoked`, `left_out`, `refused`, `failed`, `overflow`.
+    /// `key_created`, `key_revoked`, `left_out`, `refused`, `failed`, `overflow`, `grant_lost`, `overspent`.
     pub(crate) kind: String,
     pub(crate) what: String,
 }
 
 impl Store {
-    /// Enters requests that have ended. `day` is the day of one of them (UTC, `2026-11-23`).
+    /// Enters requests that have ended, then settles what they spent. `day` is the day of one of them
+    /// (UTC, `2026-11-23`), `now` in Unix seconds.
     pub(crate) fn enter<'a>(
         &mut self,
         accounts: impl Iterator<Item = &'a Account> + Clone,
+        settlements: &[Settlement],
         day: impl Fn(&Account) -> String,
+        now: u64,
     ) -> Result<(), StoreError> {
         let path = self.path.clone();
         let told = |error: rusqlite::Error| super::explain(&path, &error);
-        match self.enter_raw(accounts.clone(), &day).map_err(told) {
+        match self.enter_raw(accounts.clone(), settlements, &day, now).map_err(told) {
             Err(StoreError::Full(_)) => {
-                self.connection.execute(OLDEST_QUARTER, []).map_err(told)?;
-                self.enter_raw(accounts, &day).map_err(told)
+                self.forget_oldest().map_err(told)?;
+                self.enter_raw(accounts, settlements, &day, now).map_err(told)
             }
             outcome => outcome,
         }
     }
 
+    /// Makes room.
+    pub(super) fn forget_oldest(&self) -> rusqlite::Result<()> {
+        self.connection.execute(OLDEST_QUARTER, []).map(drop)
+    }
+
     fn enter_raw<'a>(
         &mut self,
         accounts: impl Iterator<Item = &'a Account>,
+        settlements: &[Settlement],
         day: impl Fn(&Account) -> String,
+        now: u64,
     ) -> rusqlite::Result<()> {
         let batch = self.connection.transaction()?;
         {
@@ -113,9 +124,10 @@ impl Store {
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             )?;
             let mut usage = batch.prepare(
-                "INSERT INTO usage VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6, ?7, ?8, ?9)
+                "INSERT INTO usage (day, key, model, edge, served_by, requests, failed, input, output)
+                 VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6, ?7, ?8)
                  ON CONFLICT DO UPDATE SET requests = requests + 1, failed = failed + excluded.failed,
-                 input = input + excluded.input, output = output + excluded.output, usd = usd + excluded.usd",
+                 input = input + excluded.input, output = output + excluded.output",
             )?;
             for account in accounts {
                 let served_by = account.served_by();
@@ -140,11 +152,13 @@ impl Store {
                     account.edge.as_deref().unwrap_or_default(),
                     served_by,
                     i64::from(account.result() != "ok"),
-                    integer(account.outcome.input_tokens.unwrap_or(0)),
-                    integer(account.outcome.output_tokens.unwrap_or(0)),
-                    account.outcome.usd.unwrap_or(0.0),
+                    tokens(account.outcome.input_tokens),
+                    tokens(account.outcome.output_tokens),
                 ])?;
             }
+        }
+        for settlement in settlements {
+            spend::settle(&batch, settlement, now)?;
         }
         batch
             .execute("DELETE FROM requests WHERE number <= (SELECT max(number) FROM requests) - ?1", [MAX_REQUESTS])?;
@@ -174,7 +188,9 @@ impl Store {
             SELECT ended_ms,
                 CASE WHEN served_by = 'bedrock' THEN 'overflow' WHEN served_by IS NULL THEN 'refused' ELSE 'failed' END,
                 id || ' ' || result || ' key ' || iif(key = '', '-', key) || ' model ' || coalesce(model, '-')
-                    || ' edge ' || coalesce(edge, '-')
+                    || ' edge ' || coalesce(edge, '-') || iif(served_by = 'bedrock', ' reason '
+                    || coalesce(json_extract(told, '$.reason'), '-') || ' usd '
+                    || printf('%.9f', json_extract(told, '$.cost_usd')), '')
             FROM requests WHERE ended_ms >= ?1 AND (result != 'ok' OR served_by = 'bedrock')
             ORDER BY number DESC LIMIT ?2";
         let read = |sql| {
@@ -203,7 +219,7 @@ impl Store {
             By::Day => "day",
         };
         let sql = format!(
-            "SELECT {column}, sum(requests), sum(failed), sum(input), sum(output), sum(usd)
+            "SELECT {column}, sum(requests), sum(failed), sum(input), sum(output), total(nanos) / 1e9
              FROM usage GROUP BY 1 ORDER BY 1 LIMIT {MAX_ROWS}"
         );
         let read = || {
@@ -224,6 +240,13 @@ impl Store {
     }
 }
 
+/// Tokens of one request as summed; more than any model reads is nonsense, and must not leave a
+/// database's integers in a sum.
+fn tokens(count: Option<u64>) -> i64 {
+    const MOST: u64 = 1_000_000_000;
+    integer(count.unwrap_or(0).min(MOST))
+}
+
 /// The oldest quarter of the requests.
 const OLDEST_QUARTER: &str =
     "DELETE FROM requests WHERE number <= (SELECT min(number) + (max(number) - min(number)) / 4 FROM requests)";
@@ -234,7 +257,7 @@ pub(super) fn note_key(connection: &Connection, now: u64, kind: &str, what: &str
     note(connection, now, kind, what)
 }
 
-fn note(connection: &Connection, now: u64, kind: &str, what: &str) -> rusqlite::Result<()> {
+pub(super) fn note(connection: &Connection, now: u64, kind: &str, what: &str) -> rusqlite::Result<()> {
     let sql = "INSERT INTO events (at_ms, kind, what) VALUES (?1, ?2, ?3)";
     connection.execute(sql, params![integer(now.saturating_mul(1_000)), kind, what]).map(drop)
 }
@@ -280,7 +303,7 @@ mod tests {
     #[test]
     fn a_request_is_found_by_either_id_and_by_its_own_key_alone() {
         let (_directory, mut store) = store();
-        store.enter([account("a")].iter(), today).unwrap();
+        store.enter([account("a")].iter(), &[], today, 0).unwrap();
         for id in ["a", "mine-a"] {
             assert!(store.request("k", id).unwrap().unwrap().contains("\"output_tokens\":16"), "{id}");
             assert_eq!(store.request("other", id).unwrap(), None);
@@ -295,7 +318,7 @@ mod tests {
         let unsaid = Outcome::default();
         let broken =
             Account { code: Some(Code::LinkLost), backend: Some(Backend::Local), outcome: unsaid, ..account("b") };
-        store.enter([account("a"), account("a"), refused, broken].iter(), today).unwrap();
+        store.enter([account("a"), account("a"), refused, broken].iter(), &[], today, 0).unwrap();
         for (by, of) in [(By::Key, "k"), (By::Model, "m:latest"), (By::Edge, "gpu-1"), (By::Day, "2026-11-23")] {
             let sum = Sum { of: of.to_owned(), requests: 2, failed: 1, input_tokens: 3, output_tokens: 16, usd: 0.0 };
             assert_eq!(store.usage(by).unwrap(), [sum]);
@@ -308,7 +331,7 @@ mod tests {
         store.limit_pages(60).unwrap();
         for batch in 0..100 {
             let accounts: Vec<Account> = (0..20).map(|n| account(&format!("{batch}-{n}"))).collect();
-            store.enter(accounts.iter(), today).unwrap();
+            store.enter(accounts.iter(), &[], today, 0).unwrap();
         }
         assert!(store.request("k", "99-19").unwrap().is_some() && store.request("k", "0-0").unwrap().is_none());
         assert_eq!(store.usage(By::Key).unwrap()[0].requests, 2_000, "the sums stay");
@@ -320,7 +343,7 @@ mod tests {
     fn what_is_entered_is_no_change_of_the_keys() {
         let (_directory, mut store) = store();
         let before = store.keys_version().unwrap();
-        store.enter([account("a")].iter(), today).unwrap();
+        store.enter([account("a")].iter(), &[], today, 0).unwrap();
         assert_eq!(store.keys_version().unwrap(), before);
     }
 
@@ -331,7 +354,7 @@ mod tests {
         let refused =
             Account { code: Some(Code::ForbiddenModel), outcome: Outcome::default(), edge: None, ..account("r") };
         let left = Account { abandoned: true, ..account("l") };
-        store.enter([account("a"), refused, left].iter(), today).unwrap();
+        store.enter([account("a"), refused, left].iter(), &[], today, 0).unwrap();
         let kinds: Vec<String> = store.audit(0).unwrap().entries.into_iter().map(|entry| entry.kind).collect();
         assert_eq!(kinds, ["key_created", "refused", "failed"]);
         assert!(store.audit(2_000).unwrap().entries.is_empty());
