@@ -39,13 +39,15 @@ impl Edge {
         let directory = tempfile::tempdir()?;
         let ca = stack.ready.state_dir.join("relay").join("ca");
         let signed = Ca::load(&ca)?.sign_edge(NAME)?;
-        std::fs::write(directory.path().join("key.pem"), &signed.key_pem)?;
-        std::fs::write(directory.path().join("chain.pem"), &signed.chain_pem)?;
+        let identity = directory.path().join("identity");
+        std::fs::create_dir(&identity)?;
+        std::fs::write(identity.join("key.pem"), &signed.key_pem)?;
+        std::fs::write(identity.join("chain.pem"), &signed.chain_pem)?;
         let key_only = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-        std::fs::set_permissions(directory.path().join("key.pem"), key_only)?;
+        std::fs::set_permissions(identity.join("key.pem"), key_only)?;
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let config = directory.path().join("causewayd.toml");
-        let (here, anchor) = (directory.path().display(), ca.join(CERT_FILE));
+        let (here, anchor) = (identity.display(), ca.join(CERT_FILE));
         std::fs::write(
             &config,
             format!(
@@ -59,6 +61,9 @@ impl Edge {
         let child = Command::new(binary)
             .args(["__causewayd", "run", "--config"])
             .arg(&config)
+            // Found at once, so that no other place is asked for some.
+            .envs([("AWS_ACCESS_KEY_ID", "edge"), ("AWS_SECRET_ACCESS_KEY", "of a test")])
+            .env_remove("AWS_BEARER_TOKEN_BEDROCK")
             // It ends when this closes, so also when the test is killed.
             .stdin(Stdio::piped())
             .stdout(log.try_clone()?)

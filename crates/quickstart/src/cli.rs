@@ -1,6 +1,6 @@
 //! Flags.
 //!
-//! Invariants: a wrong flag exits 64; a flag of a part that is not there yet exits 64 and says so.
+//! Invariant: a wrong flag exits 64.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -46,17 +46,18 @@ pub(crate) struct Options {
     #[arg(long, value_name = "PATH")]
     pub(crate) ready_file: Option<PathBuf>,
 
-    /// Not there yet: overflow to Amazon Bedrock
-    #[arg(long, value_name = "URL")]
-    bedrock_endpoint: Option<String>,
+    /// Where Amazon Bedrock is, if not at its own address (AWS_REGION, else us-east-1)
+    #[arg(long, value_name = "URL", requires = "bedrock_model")]
+    pub(crate) bedrock_endpoint: Option<String>,
 
-    /// Not there yet: overflow to Amazon Bedrock
-    #[arg(long, value_name = "LOCAL=BEDROCK_ID")]
-    bedrock_model: Vec<String>,
+    /// Overflow this local model to that one on Bedrock; under --daily-usd with dollars for a million
+    /// tokens in and out: LOCAL=BEDROCK_ID,IN,OUT. Credentials are the AWS SDK's (environment, profile)
+    #[arg(long, value_name = "LOCAL=BEDROCK_ID", value_parser = Mapping::parse)]
+    pub(crate) bedrock_model: Vec<Mapping>,
 
-    /// Not there yet: overflow to Amazon Bedrock
-    #[arg(long, value_name = "X")]
-    daily_usd: Option<String>,
+    /// Most that Bedrock may cost a day, US dollars [default: unlimited]
+    #[arg(long, value_name = "X", requires = "bedrock_model")]
+    pub(crate) daily_usd: Option<f64>,
 
     /// For tests: where an Ollama is looked for if none is named.
     #[arg(long, hide = true, default_value = OLLAMA)]
@@ -71,6 +72,36 @@ pub(crate) struct Options {
     pub(crate) edge_through: Option<SocketAddr>,
 }
 
+/// Where a local model overflows to.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Mapping {
+    pub(crate) local: String,
+    pub(crate) bedrock: String,
+    /// US dollars for a million tokens in and out.
+    pub(crate) price: Option<(f64, f64)>,
+}
+
+impl Mapping {
+    fn parse(text: &str) -> Result<Self, String> {
+        const FORM: &str = "expected LOCAL=BEDROCK_ID or LOCAL=BEDROCK_ID,IN,OUT, such as \
+                            gpt-oss:20b=openai.gpt-oss-20b-1:0,0.07,0.30";
+        let (local, rest) = text.split_once('=').ok_or(FORM)?;
+        let mut parts = rest.split(',');
+        let bedrock = parts.next().unwrap_or_default();
+        let price: Vec<f64> = parts.map(|part| part.parse().map_err(|_| FORM)).collect::<Result<_, _>>()?;
+        let price = match price.as_slice() {
+            [] => None,
+            [input, output] => Some((*input, *output)),
+            _ => return Err(FORM.to_owned()),
+        };
+        // They go into a configuration file between quotes.
+        if [local, bedrock].iter().any(|name| name.is_empty() || name.contains(['"', '\\', '\n'])) {
+            return Err(FORM.to_owned());
+        }
+        Ok(Self { local: local.to_owned(), bedrock: bedrock.to_owned(), price })
+    }
+}
+
 /// Parses the command line, or says how to exit.
 pub(crate) fn parse(args: Vec<OsString>) -> Result<Options, ExitCode> {
     let options = Options::try_parse_from(args).map_err(|error| {
@@ -79,13 +110,13 @@ pub(crate) fn parse(args: Vec<OsString>) -> Result<Options, ExitCode> {
         let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
         if asked { ExitCode::SUCCESS } else { ExitCode::from(USAGE) }
     })?;
-    let overflow = [
-        ("--bedrock-endpoint", options.bedrock_endpoint.is_some()),
-        ("--bedrock-model", !options.bedrock_model.is_empty()),
-        ("--daily-usd", options.daily_usd.is_some()),
-    ];
-    if let Some((flag, _)) = overflow.iter().find(|(_, given)| *given) {
-        complain(&format!("{flag}: overflow to Amazon Bedrock is not there yet in this version"));
+    if let Some(mapping) = options.bedrock_model.iter().find(|mapping| mapping.price.is_none())
+        && options.daily_usd.is_some()
+    {
+        complain(&format!(
+            "--daily-usd needs prices: --bedrock-model {}={},IN,OUT (dollars for a million tokens)",
+            mapping.local, mapping.bedrock
+        ));
         return Err(ExitCode::from(USAGE));
     }
     Ok(options)

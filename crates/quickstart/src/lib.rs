@@ -17,6 +17,7 @@ mod cli;
 mod http;
 mod ollama;
 mod output;
+mod overflow;
 mod ports;
 mod process;
 mod ready;

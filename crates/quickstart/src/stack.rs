@@ -19,6 +19,7 @@ use crate::cli::Options;
 use crate::http;
 use crate::ollama::{self, Backend};
 use crate::output::{self, Banner, complain, say};
+use crate::overflow;
 use crate::ports::free;
 use crate::process::{Line, Process};
 use crate::ready::Ready;
@@ -141,6 +142,7 @@ async fn start(options: &Options, backend: &Backend) -> anyhow::Result<Stack> {
         through: options.edge_through,
         ollama: ollama.clone(),
         parallel: options.parallel,
+        overflow: overflow::config(options),
     };
     let state = State::create(&plan).await?;
     let home = [(child::STATE, state.directory().as_os_str())];
@@ -149,7 +151,9 @@ async fn start(options: &Options, backend: &Backend) -> anyhow::Result<Stack> {
     processes.insert(0, relay);
     let url = format!("http://127.0.0.1:{}", plan.callers);
     until_listening(&url, &mut processes).await?;
-    let daemon = Process::start(Role::Daemon, &config(state.daemon_config().as_os_str(), "run"), &home, &sender)?;
+    let environment: Vec<_> = home.into_iter().chain(overflow::credentials(options)).collect();
+    let run = config(state.daemon_config().as_os_str(), "run");
+    let daemon = Process::start(Role::Daemon, &run, &environment, &sender)?;
     processes.insert(0, daemon);
     let mut stack = Stack {
         processes,
@@ -270,6 +274,7 @@ fn announce(options: &Options, stack: &Stack) -> anyhow::Result<()> {
         model,
         backend: if stack.stand_in { "the stand-in's, its answers are invented" } else { "of your Ollama" },
     });
+    overflow::announce(options);
     let Some(path) = &options.ready_file else { return Ok(()) };
     let ready = Ready {
         url: stack.url.clone(),

@@ -27,6 +27,8 @@ pub(crate) struct Plan {
     pub(crate) through: Option<SocketAddr>,
     pub(crate) ollama: String,
     pub(crate) parallel: u16,
+    /// Overflow to Bedrock, as the daemon's configuration says it; empty where it is off.
+    pub(crate) overflow: String,
 }
 
 /// The directory and the one key in its store.
@@ -124,7 +126,7 @@ fn daemon_config(plan: &Plan, state: &State) -> anyhow::Result<String> {
     let identity = quoted(&state.path("identity"))?;
     Ok(format!(
         "[relay]\nurl = \"wss://{dial}/edge\"\nca-file = {anchor}\n\n[identity]\ndirectory = {identity}\n\n\
-         [ollama]\nurl = \"{}\"\nparallel = {}\n\n[status]\nlisten = \"127.0.0.1:{}\"\n",
-        plan.ollama, plan.parallel, plan.status
+         [ollama]\nurl = \"{}\"\nparallel = {}\n\n[status]\nlisten = \"127.0.0.1:{}\"\n{}",
+        plan.ollama, plan.parallel, plan.status, plan.overflow
     ))
 }
