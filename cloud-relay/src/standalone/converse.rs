@@ -82,10 +82,10 @@ pub(crate) async fn converse(relay: &Relay, request: Request<'_>, record: &mut R
     loop {
         let next = match command {
             Command::Open => {
-                match held.take().and_then(|mut attempt| attempt.take_wallet()) {
-                    Some(back) if back.is_grant() => wallet = Some(back),
-                    Some(nothing) => record.wallets.push(nothing),
-                    None => {}
+                let back = held.take().and_then(|mut attempt| attempt.take_wallet());
+                match back.as_ref().is_some_and(Wallet::is_grant) {
+                    true => wallet = back,
+                    false => record.wallets.extend(back),
                 }
                 let wanted = wanted(&request, allowed, exchange.tried());
                 match open(relay, &request, wanted, &mut wallet, &mut interrupts).await {
@@ -123,8 +123,6 @@ pub(crate) async fn converse(relay: &Relay, request: Request<'_>, record: &mut R
                     return Err(lost());
                 };
                 record.wallets.extend(wallet);
-                let edge = attempt.counted().edge().to_owned();
-                let model = call.model.short();
                 let (early, outcome) = Streaming::begin(exchange, attempt, interrupts.cancel, record).await;
                 let body = match early {
                     Early::Whole(bytes) => ReplyBody::Whole(bytes),
@@ -134,7 +132,8 @@ pub(crate) async fn converse(relay: &Relay, request: Request<'_>, record: &mut R
                         return Err(refusal);
                     }
                 };
-                return Ok(Reply { status, headers, body, edge: Some(edge), model: Some(model), outcome, code: None });
+                let (edge, model) = (record.edge.clone(), Some(call.model.short()));
+                return Ok(Reply { status, headers, body, edge, model, outcome, code: None });
             }
             Command::Refuse(refusal) => {
                 // This request waits for no slot any more.
