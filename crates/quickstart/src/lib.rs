@@ -8,9 +8,8 @@
 //!   its own binary has; nothing is wired up in a way that an installation could not be.
 //! - The children end when their standard input closes, so also after `kill -9` of the parent.
 //! - Everything lies in one private directory (0700), which is removed at the end.
-//! - Nothing but loopback and the Ollama named by `--ollama` is contacted; proxy variables are ignored.
-//!
-//! Absent: overflow to Bedrock; its flags exit 64 and say so.
+//! - Nothing but loopback, the Ollama named by `--ollama` and, where `--bedrock-model` is given, Amazon
+//!   Bedrock is contacted; proxy variables are ignored.
 
 mod child;
 mod cli;
