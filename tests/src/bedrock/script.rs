@@ -10,6 +10,7 @@ use super::errors::Refusal;
 /// The answer to one call.
 ///
 /// Positions of faults count events, `messageStart` included: `after = 1` is after `messageStart`.
+/// A position past the last event changes nothing; a second fault replaces the first.
 /// Text and reasoning come without `contentBlockStart`, as from the service.
 #[derive(Debug, Clone, Default)]
 pub struct Script {

@@ -231,8 +231,23 @@ fn an_image_is_what_it_claims_and_not_too_large() {
     }
     passes(PLAIN, &says(json!([picture("png", PNG, 3_932_160)])));
     refuses(PLAIN, &says(json!([picture("png", PNG, 3_932_161)])), "exceeds the maximum size");
-    let wide = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\x1f\x41\0\0\0\x01";
-    refuses(PLAIN, &says(json!([picture("png", wide, 99)])), "8001 x 1 pixels");
+}
+
+#[test]
+fn no_side_of_an_image_is_longer_than_eight_thousand_pixels() {
+    let riff = |chunk: &[u8]| [b"RIFF\0\0\0\0WEBP", chunk].concat();
+    // 8001 is 0x1f41, and one less where the format counts from 0.
+    for (format, magic, sides) in [
+        ("png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\x1f\x41\0\0\0\x01".to_vec(), "8001 x 1 pixels"),
+        ("gif", b"GIF89a\x01\0\x41\x1f".to_vec(), "1 x 8001 pixels"),
+        ("jpeg", b"\xff\xd8\xff\xe0\0\x04\0\0\xff\xc2\0\x0b\x08\x1f\x41\0\x02".to_vec(), "2 x 8001 pixels"),
+        ("webp", riff(b"VP8X\x0a\0\0\0\0\0\0\0\x40\x1f\0\x01\0\0"), "8001 x 2 pixels"),
+        ("webp", riff(b"VP8X\x0a\0\0\0\0\0\0\0\x01\0\0\0\0\x01"), "2 x 65537 pixels"),
+        ("webp", riff(b"VP8L\0\0\0\0\x2f\x40\x5f\0\0"), "8001 x 2 pixels"),
+        ("webp", riff(b"VP8 \0\0\0\0\0\0\0\x9d\x01\x2a\x02\0\x41\x1f"), "2 x 8001 pixels"),
+    ] {
+        refuses(PLAIN, &says(json!([picture(format, &magic, 99)])), sides);
+    }
 }
 
 #[test]

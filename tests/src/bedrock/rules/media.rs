@@ -105,14 +105,39 @@ fn format_of(bytes: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Width and height where the head of the file says them in one place (PNG, GIF).
+/// Width and height as the head of the file says them; none where it is cut short.
 fn sides(bytes: &[u8]) -> Option<(u32, u32)> {
     let big = |at: usize| Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
     let small = |at: usize| Some(u32::from(u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?)));
     match format_of(bytes)? {
         "png" => Some((big(16)?, big(20)?)),
         "gif" => Some((small(6)?, small(8)?)),
-        _ => None,
+        "jpeg" => jpeg_sides(bytes),
+        _ => match bytes.get(12..16)? {
+            // Both less one, in 24 bits each.
+            b"VP8X" => Some((1 + (small(24)? | (small(26)? & 0xff) << 16), 1 + (small(27)? | (small(28)? >> 8) << 16))),
+            // Both less one, in 14 bits each.
+            b"VP8L" => {
+                let bits = small(21)? | small(23)? << 16;
+                Some((1 + (bits & 0x3fff), 1 + ((bits >> 14) & 0x3fff)))
+            }
+            b"VP8 " => Some((small(26)? & 0x3fff, small(28)? & 0x3fff)),
+            _ => None,
+        },
+    }
+}
+
+/// From the first segment that starts a frame.
+fn jpeg_sides(bytes: &[u8]) -> Option<(u32, u32)> {
+    let big = |at: usize| Some(u16::from_be_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
+    let mut at = 2;
+    loop {
+        let marker = big(at)?;
+        // C4, C8 and CC stand among the frames and are none.
+        if (0xffc0..=0xffcf).contains(&marker) && !matches!(marker, 0xffc4 | 0xffc8 | 0xffcc) {
+            return Some((big(at + 7)?.into(), big(at + 5)?.into()));
+        }
+        at += 2 + usize::from(big(at + 2)?);
     }
 }
 
