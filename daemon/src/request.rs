@@ -86,6 +86,7 @@ async fn judge(work: &Work, open: &mut Open) -> Result<Plan, Failure> {
         let mut plan = gate::judge(open, &work.settings.models, &work.routes, is_remote)?;
         let Some(model) = &plan.model else { return Ok((plan, true)) };
         let local = known.local.get(model).cloned();
+        plan.is_absent = local.is_none();
         let is_settled = local.is_some() || !plan.allow.local;
         plan.local = local.unwrap_or_default();
         Ok((plan, is_settled))

@@ -29,6 +29,8 @@ pub struct Reader {
     stop: Option<Stop>,
     stop_sequence: Option<String>,
     usage: Option<TokenUsage>,
+    /// The counts came, or word that there are none.
+    counted: bool,
     called: bool,
     pieces: u64,
     ended: bool,
@@ -52,6 +54,7 @@ impl Reader {
             stop: None,
             stop_sequence: None,
             usage: None,
+            counted: false,
             called: false,
             pieces: 0,
             ended: false,
@@ -76,7 +79,11 @@ impl Reader {
                 self.stop_sequence = stop.additional_model_response_fields.as_ref().and_then(stop_sequence);
                 self.stop = Some(stop.stop_reason);
             }
-            Piece::Metadata(metadata) => self.usage = metadata.usage,
+            Piece::Metadata(metadata) => {
+                self.counted = true;
+                // The SDK reads counts that are missing as zeros.
+                self.usage = metadata.usage.filter(|usage| usage.input_tokens > 0 || usage.output_tokens > 0);
+            }
             Piece::MessageStart(_) => {}
             // A kind that this version does not know says nothing that it could tell.
             _ => {}
@@ -104,7 +111,7 @@ impl Reader {
     /// Nothing is to come any more.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.ended || (self.stop.is_some() && self.usage.is_some())
+        self.ended || (self.stop.is_some() && self.counted)
     }
 
     /// The terminal event has been told.

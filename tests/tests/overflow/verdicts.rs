@@ -116,13 +116,27 @@ async fn eight_hurried_callers_of_one_slot_are_all_answered_here_or_there() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_ollama_is_overtaken_by_the_hedge_and_a_quick_one_is_not() {
     let way = Way::hedged(50).await;
+    way.teach().await;
     way.standin.fail_next(1, Fault::SilentAfter(0));
     let answer = way.post("/api/chat", &chat("silent")).await;
     assert_eq!((answer.status, said(&answer).as_str()), (200, "from bedrock"), "{}", answer.text());
     assert_eq!(header(&answer, "x-causeway-reason"), Some("hedge"));
     assert_eq!(way.calls().len(), 1);
     way.bedrock.default_script(Script::text("late").first_token_after(PATIENCE));
-    way.standin.fail_next(0, Fault::SilentAfter(0));
     let answer = way.post("/api/chat", &chat("quick enough")).await;
     assert_eq!(header(&answer, "x-causeway-served-by"), Some("local"), "{}", answer.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cold_model_is_loaded_while_its_first_callers_are_answered_by_bedrock() {
+    let way = Way::open().await;
+    let first = way.post("/api/chat", &chat("first")).await;
+    assert_eq!(header(&first, "x-causeway-served-by"), Some("bedrock"), "{}", first.text());
+    poll_until("the model is loaded and serves", PATIENCE, async || {
+        let answer = way.post("/api/chat", &chat("later")).await;
+        assert_eq!(answer.status, 200);
+        Ok((header(&answer, "x-causeway-served-by") == Some("local")).then_some(()))
+    })
+    .await
+    .unwrap();
 }

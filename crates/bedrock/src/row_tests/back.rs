@@ -157,6 +157,10 @@ fn row_32_the_end_waits_for_the_counts_and_does_without() {
     assert_eq!((usage.input, usage.output, usage.cached), (Some(15), Some(5), Some(3)));
     let without = plain(vec![words("Hi"), stop(Stop::EndTurn)]);
     assert_eq!(finish(&without).usage.input, None);
+    let zeros = TokenUsage::builder().input_tokens(0).output_tokens(0).total_tokens(0).build().unwrap();
+    let missing = Piece::Metadata(ConverseStreamMetadataEvent::builder().usage(zeros).build());
+    let missing = plain(vec![words("Hi"), stop(Stop::EndTurn), missing]);
+    assert_eq!(finish(&missing).usage.output, None, "the SDK reads missing counts as zeros");
 }
 
 #[test]
