@@ -115,8 +115,15 @@ impl Way {
 
     /// Three answers: what the ledger must know to predict anything.
     async fn teach(&self) {
+        self.teach_length(20).await;
+    }
+
+    /// The same with so many tokens each, at 10 ms a token.
+    async fn teach_length(&self, tokens: u32) {
         for number in 0..3 {
-            let request = self.request("/api/chat", &chat(&format!("teach {number}")));
+            let mut body = chat(&format!("teach {number}"));
+            body["options"] = json!({"num_predict": tokens});
+            let request = self.request("/api/chat", &body);
             let answer = whole(request.header("x-causeway-route", "local-only").send().await.unwrap()).await;
             assert_eq!(answer.status, 200, "{}", answer.text());
             assert_eq!(header(&answer, "x-causeway-served-by"), Some("local"));

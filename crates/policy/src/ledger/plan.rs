@@ -66,13 +66,17 @@ pub(crate) struct Outlook {
 impl Outlook {
     /// As seen so many milliseconds after the plan.
     pub(crate) fn forecast(&self, passed: f64) -> Forecast {
-        let p90 = self.first.mean + P90 * self.first.variance.sqrt();
         Forecast {
             place: self.place,
             slot: duration(self.slot - passed),
             first_token: duration(self.first.mean - passed),
-            p90: duration(p90 - passed),
+            p90: duration(self.p90() - passed),
         }
+    }
+
+    /// The time that nine of ten first tokens do not exceed.
+    fn p90(&self) -> f64 {
+        self.first.mean + P90 * self.first.variance.sqrt()
     }
 }
 
@@ -155,8 +159,11 @@ fn judge(view: &View, entry: &Entry, outlook: Outlook, unloaded: f64, patience: 
     }
     let somebody_ahead = outlook.place > 0 || outlook.slot > view.ready.after;
     if let Some(deadline) = entry.deadline {
-        let late = outlook.first.mean > millis(deadline.saturating_duration_since(view.now));
-        if entry.overflow && late && view.overflow_p95 < outlook.first.mean {
+        // Who stays past the last moment to leave must be nearly sure to be served here.
+        let last_chance = entry.decide_by.is_some_and(|at| at <= view.now);
+        let expected = if last_chance { outlook.p90() } else { outlook.first.mean };
+        let late = expected > millis(deadline.saturating_duration_since(view.now));
+        if entry.overflow && late && view.overflow_p95 < expected {
             let allowed = millis(deadline.saturating_duration_since(entry.since));
             return Fate::Overflows(overflow_reason(allowed, unloaded));
         }
