@@ -7,6 +7,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use tracing::Level;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{Config, DEFAULT_PATH};
 use crate::{app, identity, probe};
@@ -161,7 +165,15 @@ fn start_log() {
         .with_env_filter(filter)
         .with_writer(io::stderr)
         .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
+        .finish()
+        .with(filter_fn(|metadata| may_be_logged(metadata.target(), *metadata.level())))
         .try_init();
+}
+
+/// The AWS SDK writes whole messages, prompts and answers too, at its lower levels: those are never
+/// written, whatever somebody asks for.
+fn may_be_logged(target: &str, level: Level) -> bool {
+    !target.starts_with("aws_") || level <= Level::WARN
 }
 
 fn say(text: &str) {

@@ -36,6 +36,20 @@ impl Edge {
     /// # Errors
     /// What it printed, if it ended or was not ready in time.
     pub async fn start(binary: &Path, stack: &Quickstart, ollama: &str, settings: &str) -> anyhow::Result<Self> {
+        Self::start_logging(binary, stack, ollama, settings, "info").await
+    }
+
+    /// The same with this much in its log (`RUST_LOG`).
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_logging(
+        binary: &Path,
+        stack: &Quickstart,
+        ollama: &str,
+        settings: &str,
+        level: &str,
+    ) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir()?;
         let ca = stack.ready.state_dir.join("relay").join("ca");
         let signed = Ca::load(&ca)?.sign_edge(NAME)?;
@@ -64,6 +78,7 @@ impl Edge {
             // Found at once, so that no other place is asked for some.
             .envs([("AWS_ACCESS_KEY_ID", "edge"), ("AWS_SECRET_ACCESS_KEY", "of a test")])
             .env_remove("AWS_BEARER_TOKEN_BEDROCK")
+            .env("RUST_LOG", level)
             // It ends when this closes, so also when the test is killed.
             .stdin(Stdio::piped())
             .stdout(log.try_clone()?)
@@ -74,6 +89,12 @@ impl Edge {
         let mut edge = Self { child, status, directory };
         edge.until_ready(&stack.api()).await?;
         Ok(edge)
+    }
+
+    /// What it has written so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
     }
 
     /// Ready is what a caller sees: the relay knows it and its models.

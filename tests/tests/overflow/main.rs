@@ -67,7 +67,8 @@ impl Way {
              max-tokens = 1000\nusd-per-million = {{ input = 3, output = 15 }}\n{settings}",
             bedrock.url()
         );
-        let edge = Edge::start(binary(), &stack, &standin.url(), &settings).await.unwrap();
+        // All it can say, so that it can be looked at for what it must not.
+        let edge = Edge::start_logging(binary(), &stack, &standin.url(), &settings, "trace").await.unwrap();
         let api = stack.api();
         let way = Self { stack, edge, standin, bedrock, api };
         way.until_credentials().await;

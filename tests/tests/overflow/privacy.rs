@@ -49,6 +49,19 @@ async fn what_a_key_or_the_owner_keeps_here_stays_here() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_prompt_and_no_answer_is_logged_at_any_level() {
+    let way = Way::open().await;
+    way.bedrock.default_script(Script::text("an-answer-that-nobody-may-read"));
+    let answer = way.cloud_only("/api/chat", &chat("a-prompt-that-nobody-may-read")).await;
+    assert!(answer.text().contains("an-answer-that-nobody-may-read"), "{}", answer.text());
+    let log = way.edge.log();
+    assert!(log.contains("TRACE"), "it says all that it can");
+    for secret in ["a-prompt-that-nobody-may-read", "an-answer-that-nobody-may-read", "of a test"] {
+        assert!(!log.contains(secret), "{secret}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_only_a_local_model_can_do_is_not_sent_elsewhere() {
     let way = Way::open().await;
     for extra in
