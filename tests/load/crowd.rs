@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use causeway_standin::{Config, Model, Standin};
+use causeway_tests::bedrock::{Emulator, Script};
 use serde::Deserialize;
 use tokio::task::JoinSet;
 
-use crate::caller::Caller;
+use crate::caller::{Caller, occupancy};
 use crate::causeway::{Causeway, Program, address};
 use crate::client::Target;
 use crate::output::progress;
@@ -30,6 +31,12 @@ const TOKENS: u32 = 40;
 const GAP: Duration = Duration::from_millis(50);
 const VARIETY: f64 = 0.4;
 
+/// With overflow: what the callers' first tokens may take, and what Bedrock's does.
+const HURRY: Duration = Duration::from_millis(1_000);
+const BEDROCK: Duration = Duration::from_millis(300);
+/// Where the model goes, and for how much.
+const MAPPED: &str = "standin=openai.gpt-oss-20b-1:0,0.07,0.30";
+
 /// Answers that one caller of our own stack gets first: before them nothing can be promised.
 const TAUGHT: usize = 3;
 
@@ -38,6 +45,8 @@ pub(crate) struct Asked {
     pub(crate) callers: usize,
     /// Answers that each caller wants.
     pub(crate) answers: usize,
+    /// Of our own stack: callers have a deadline, and Bedrock, emulated, answers who would miss it.
+    pub(crate) overflow: bool,
     /// An endpoint with its key and its daemon's status port; none: quickstart and a stand-in of our own.
     pub(crate) running: Option<Running>,
     /// Lines even where a table could be drawn.
@@ -68,7 +77,7 @@ pub(crate) struct Seat {
 }
 
 /// What one answer turned out to be.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct Told {
     id: String,
     /// From the question to the first token.
@@ -76,6 +85,10 @@ pub(crate) struct Told {
     /// The promise for it and the time in the queue, once the record is read.
     promised: Option<Duration>,
     queued: Duration,
+    /// Who answered, why it was not this machine, and for how much.
+    served_by: String,
+    reason: Option<String>,
+    usd: Option<f64>,
 }
 
 /// A request in the status port's snapshot.
@@ -94,6 +107,9 @@ struct Record {
     id: String,
     promised_ms: Option<f64>,
     queued_ms: f64,
+    served_by: Option<String>,
+    reason: Option<String>,
+    usd: Option<f64>,
 }
 
 type Seats = Arc<Mutex<Vec<Seat>>>;
@@ -104,7 +120,7 @@ fn lock(seats: &Seats) -> MutexGuard<'_, Vec<Seat>> {
 
 /// Shows the crowd until each caller has its answers, then what was promised and what came.
 pub(crate) async fn run(asked: Asked) -> anyhow::Result<()> {
-    let (mut standin, mut causeway) = (None, None);
+    let (mut standin, mut causeway, mut bedrock) = (None, None, None);
     let (target, status, model) = match &asked.running {
         Some(Running { url, key, status_url, model }) => (
             Target { addr: address(url)?, key: Some(key.clone()) },
@@ -113,10 +129,19 @@ pub(crate) async fn run(asked: Asked) -> anyhow::Result<()> {
         ),
         None => {
             let model = Model::named(MODEL).paced(TOKENS, GAP, GAP).varied(VARIETY);
-            let standin = standin.insert(Standin::spawn(Config { models: vec![model], ..Config::default() }).await?);
-            let causeway = causeway.insert(Causeway::start_as(Program::Own, 1, standin.addr(), &[]).await?);
+            let standin = standin
+                .insert(Standin::spawn(Config { models: vec![model], log_runs: true, ..Config::default() }).await?);
+            let mut flags = Vec::new();
+            if asked.overflow {
+                let emulator = bedrock.insert(Emulator::start().await);
+                emulator.default_script(Script::tokens(TOKENS as usize).first_token_after(BEDROCK).token_every(GAP));
+                flags = ["--bedrock-endpoint", &emulator.url(), "--bedrock-model", MAPPED, "--daily-usd", "5"]
+                    .map(str::to_owned)
+                    .to_vec();
+            }
+            let causeway = causeway.insert(Causeway::start_as(Program::Own, 1, standin.addr(), &flags).await?);
             progress(&format!("{TAUGHT} answers first, for the daemon to learn from"));
-            let mut teacher = Caller::new(&causeway.target, MODEL, "").await?;
+            let mut teacher = Caller::new(&causeway.target, MODEL, "x-causeway-route: local-only\r\n").await?;
             for _ in 0..TAUGHT {
                 teacher.ask().await?;
             }
@@ -127,9 +152,11 @@ pub(crate) async fn run(asked: Asked) -> anyhow::Result<()> {
     let mut tasks = JoinSet::new();
     for place in 0..asked.callers {
         let (seats, target, model, answers) = (Arc::clone(&seats), target.clone(), model.clone(), asked.answers);
-        let checked = asked.running.is_none();
-        tasks.spawn(async move { sit(&seats, place, &target, &model, answers, checked).await });
+        let checked = asked.running.is_none() && !asked.overflow;
+        let hurry = asked.overflow.then_some(HURRY);
+        tasks.spawn(async move { sit(&seats, place, &target, &model, (answers, hurry), checked).await });
     }
+    let begun = Instant::now();
     let mut screen = Screen::new(asked.plain);
     while !tasks.is_empty() {
         tokio::select! {
@@ -140,6 +167,10 @@ pub(crate) async fn run(asked: Asked) -> anyhow::Result<()> {
     }
     records(&seats, &status).await?;
     screen.summary(&lock(&seats));
+    if asked.overflow {
+        let runs = standin.as_ref().map(|standin| standin.runs()).unwrap_or_default();
+        screen.places(&lock(&seats), HURRY, occupancy(&runs, begun, Instant::now()));
+    }
     Ok(())
 }
 
@@ -149,13 +180,16 @@ async fn sit(
     place: usize,
     target: &Target,
     model: &str,
-    answers: usize,
+    (answers, hurry): (usize, Option<Duration>),
     checked: bool,
 ) -> anyhow::Result<()> {
+    let deadline =
+        hurry.map_or_else(String::new, |hurry| format!("x-causeway-first-token-ms: {}\r\n", hurry.as_millis()));
+
     for number in 1..=answers {
         // Ours alone, also beside other crowds at the same endpoint.
         let own_id = format!("crowd-{}-{place}-{number}", std::process::id());
-        let mut caller = Caller::new(target, model, &format!("x-request-id: {own_id}\r\n")).await?;
+        let mut caller = Caller::new(target, model, &format!("x-request-id: {own_id}\r\n{deadline}")).await?;
         if !checked {
             caller.trust();
         }
@@ -169,7 +203,7 @@ async fn sit(
         if let Some(seat) = lock(seats).get_mut(place) {
             let promised = seat.live.take().and_then(|live| live.promised_ms).map(Duration::from_millis);
             let id = asked.id.unwrap_or_default();
-            seat.told.push(Told { id, real: first - asked.sent, promised, queued: Duration::ZERO });
+            seat.told.push(Told { id, real: first - asked.sent, promised, ..Told::default() });
             seat.sent = None;
             seat.done = number == answers;
         }
@@ -207,6 +241,8 @@ async fn records(seats: &Seats, status: &Target) -> anyhow::Result<()> {
         if let Some(record) = records.get(told.id.as_str()) {
             told.promised = record.promised_ms.map(|ms| Duration::from_secs_f64(ms / 1e3));
             told.queued = Duration::from_secs_f64(record.queued_ms / 1e3);
+            told.served_by = record.served_by.clone().unwrap_or_default();
+            (told.reason, told.usd) = (record.reason.clone(), record.usd);
         }
     }
     Ok(())

@@ -82,6 +82,9 @@ enum Command {
         /// Answers that each caller wants
         #[arg(long, default_value_t = 3)]
         answers: usize,
+        /// With an emulated Bedrock beside the stand-in: callers give up to it what would come too late
+        #[arg(long, conflicts_with = "url")]
+        overflow: bool,
         /// A running endpoint (http://IP:PORT) instead of a quickstart of its own
         #[arg(long, requires_all = ["key", "status_url", "model"])]
         url: Option<String>,
@@ -141,14 +144,14 @@ async fn obey(command: Command) -> anyhow::Result<()> {
             ensure!(quick || missed.is_empty(), "missed what it must reach: {}", missed.join("; "));
             Ok(())
         }
-        Command::Crowd { callers, answers, url, key, status_url, model, plain } => {
+        Command::Crowd { callers, answers, overflow, url, key, status_url, model, plain } => {
             let running = match (url, key, status_url, model) {
                 (Some(url), Some(key), Some(status_url), Some(model)) => {
                     Some(crowd::Running { url, key, status_url, model })
                 }
                 _ => None,
             };
-            crowd::run(crowd::Asked { callers, answers, running, plain }).await
+            crowd::run(crowd::Asked { callers, answers, overflow, running, plain }).await
         }
     }
 }

@@ -55,10 +55,12 @@ impl Screen {
 
     /// Every answer with what was promised for it, then the errors' median and p90.
     pub(super) fn summary(&self, seats: &[Seat]) {
-        let mut out = String::from("\ncaller  answer   queued  promised  first token    error\n");
+        let mut out = String::from(
+            "\ncaller  answer   queued  promised  first token    error  served by  why             cost\n",
+        );
         let mut errors = Samples::default();
         for (place, seat) in seats.iter().enumerate() {
-            for (number, Told { real, promised, queued, .. }) in seat.told.iter().enumerate() {
+            for (number, Told { real, promised, queued, served_by, reason, usd, .. }) in seat.told.iter().enumerate() {
                 let error = promised.map(|promised| (promised.as_secs_f64() / real.as_secs_f64() - 1.0) * 100.0);
                 if let Some(error) = error {
                     errors.push(error.abs());
@@ -66,8 +68,10 @@ impl Screen {
                 let error = error.map_or_else(|| "–".to_owned(), |error| format!("{error:+.0} %"));
                 let (queued, promised) = (seconds(Some(*queued)), seconds(*promised));
                 let real = seconds(Some(*real));
+                let why = reason.as_deref().unwrap_or("–");
+                let cost = usd.map_or_else(|| "–".to_owned(), |usd| format!("${usd:.7}"));
                 out.push_str(&format!(
-                    "{:>6}  {:>6}  {queued:>7}  {promised:>8}  {real:>11}  {error:>7}\n",
+                    "{:>6}  {:>6}  {queued:>7}  {promised:>8}  {real:>11}  {error:>7}  {served_by:<9}  {why:<14}  {cost}\n",
                     place + 1,
                     number + 1
                 ));
@@ -76,10 +80,25 @@ impl Screen {
         let (median, p90) = (errors.percentile(0.5), errors.percentile(0.9));
         let whole = self.begun.elapsed().as_secs_f64();
         let answers: usize = seats.iter().map(|seat| seat.told.len()).sum();
-        out.push_str(&format!(
-            "\n{answers} answers in {whole:.1} s; promises off by {median:.0} % (median), {p90:.0} % (p90)"
-        ));
+        out.push_str(&format!("\n{answers} answers in {whole:.1} s"));
+        if !median.is_nan() {
+            out.push_str(&format!("; promises off by {median:.0} % (median), {p90:.0} % (p90)"));
+        }
         print(&out);
+    }
+
+    /// Who was served where, how many came too late, and what it cost.
+    pub(super) fn places(&self, seats: &[Seat], deadline: Duration, occupancy: f64) {
+        let all: Vec<&Told> = seats.iter().flat_map(|seat| &seat.told).collect();
+        let there = all.iter().filter(|told| told.served_by == "bedrock").count();
+        let late = all.iter().filter(|told| told.real > deadline).count();
+        let usd: f64 = all.iter().filter_map(|told| told.usd).sum();
+        print(&format!(
+            "{} here, {there} at Bedrock for ${usd:.6}; {late} first tokens later than {}; slot in use {:.1} % of the time",
+            all.len() - there,
+            seconds(Some(deadline)),
+            occupancy * 100.0
+        ));
     }
 }
 
@@ -177,8 +196,7 @@ mod tests {
 
     #[test]
     fn a_caller_with_all_its_answers_is_done() {
-        let last =
-            Told { id: String::new(), real: Duration::from_millis(4_100), promised: None, queued: Duration::ZERO };
+        let last = Told { real: Duration::from_millis(4_100), ..Told::default() };
         let seat = Seat { number: 3, done: true, told: vec![last], ..Seat::default() };
         assert_eq!(
             (word(&seat), line(4, &seat).as_str()),
