@@ -1,5 +1,6 @@
 //! The machine alone: time is made up, nothing is read or sent.
 
+use causeway_bedrock::Kind;
 use causeway_policy::{Refusal, RefusalCode};
 
 use super::*;
@@ -255,4 +256,106 @@ fn a_stream_that_the_link_ended_is_dropped_without_another_word() {
         assert_eq!(session.handle(now, Event::LinkFailed(Code::SlowReader)), Command::Stop);
         assert_eq!(session.ending(), Some(Ending::Failed(Code::SlowReader)));
     }
+}
+
+/// One that may go to Bedrock, and has come so far here.
+fn movable(now: Instant, terms: Terms, reached: Reached) -> Session {
+    let mut session = session(now, terms, reached);
+    session.elsewhere = Elsewhere::May(Duration::ZERO);
+    session
+}
+
+#[test]
+fn a_request_leaves_when_the_ledger_says_so_and_is_accounted_as_bedrocks() {
+    let now = start();
+    let mut session = movable(now, STREAM, Reached::Queued);
+    let leaves = Event::Decided(Decision::Overflow(OverflowReason::QueueFull), None);
+    assert_eq!(session.handle(now, leaves), Command::Leave(Duration::ZERO));
+    assert_eq!(session.handle(now + SECOND, Event::AwayTold(true)), Command::Pass);
+    assert_eq!(session.handle(now + 2 * SECOND, Event::AwayWhole), Command::Finish);
+    assert_eq!(session.outcome(now + 2 * SECOND).served_by, Some(Backend::Bedrock));
+    assert_eq!(session.why, Some(Why::Ledger(OverflowReason::QueueFull)));
+}
+
+#[test]
+fn an_ollama_that_breaks_is_left_before_the_first_visible_token_and_never_after() {
+    for (reached, visible) in [(Reached::Asked, false), (Reached::Answering, true)] {
+        for trouble in [Trouble::Down("gone".to_owned()), Trouble::Cut("gone".to_owned())] {
+            let now = start();
+            let mut session = movable(now, STREAM, reached);
+            let command = session.handle(now + 2 * SECOND, Event::Broken(trouble));
+            assert_eq!(matches!(command, Command::Leave(_)), !visible, "{command:?}");
+        }
+    }
+    let now = start();
+    let mut refused = movable(now, STREAM, Reached::Asked);
+    let fault = Event::Fault(Code::InvalidRequest, "bad picture".to_owned());
+    assert_eq!(code_of(refused.handle(now, fault)), Code::InvalidRequest, "Bedrock would refuse it, too");
+}
+
+#[test]
+fn calls_that_may_pass_are_made_three_times_and_then_this_machine_serves() {
+    let now = start();
+    let mut session = movable(now, STREAM, Reached::Queued);
+    session.handle(now, Event::Decided(Decision::Overflow(OverflowReason::QueueFull), None));
+    let throttled = || Event::AwayBroken(Kind::Throttled, "slow down".to_owned());
+    assert_eq!(session.handle(now, throttled()), Command::Leave(PAUSE));
+    assert_eq!(session.handle(now, throttled()), Command::Leave(PAUSE * 2));
+    assert_eq!(session.handle(now, throttled()), Command::Submit);
+    assert!(!session.may_leave(), "once");
+    assert_eq!(session.handle(now, Event::Decided(Decision::Granted, None)), Command::Ask);
+}
+
+#[test]
+fn a_call_that_no_retry_cures_is_made_once_and_one_that_is_seen_is_never_made_again() {
+    let now = start();
+    let mut must = Session::new(now, STREAM);
+    must.elsewhere = Elsewhere::Must(Why::Route);
+    must.handle(now, Event::BodyEnd);
+    assert_eq!(must.handle(now, Event::Ready(1)), Command::Leave(Duration::ZERO));
+    let denied = Event::AwayBroken(Kind::Denied, "no access".to_owned());
+    assert_eq!(code_of(must.handle(now, denied)), Code::LocalUnavailable);
+    let mut seen = movable(now, STREAM, Reached::Queued);
+    seen.handle(now, Event::Decided(Decision::Overflow(OverflowReason::Deadline), None));
+    seen.handle(now, Event::AwayTold(true));
+    let broken = Event::AwayBroken(Kind::Broken, "cut".to_owned());
+    assert!(matches!(seen.handle(now, broken), Command::Break(..)));
+}
+
+#[test]
+fn a_hard_deadline_holds_also_at_bedrock_and_no_call_is_repeated_past_it() {
+    let now = start();
+    let terms = Terms { deadline: Some(SECOND), ..STREAM };
+    let mut session = movable(now, terms, Reached::Queued);
+    session.handle(now, Event::Decided(Decision::Overflow(OverflowReason::PredictedWait), None));
+    assert_eq!(session.timeout(), now + SECOND);
+    let late = now + Duration::from_millis(900);
+    let throttled = Event::AwayBroken(Kind::Throttled, "slow down".to_owned());
+    assert_eq!(session.handle(late, throttled), Command::Submit, "a call after a pause would be too late");
+    let mut silent = movable(now, terms, Reached::Queued);
+    silent.handle(now, Event::Decided(Decision::Overflow(OverflowReason::PredictedWait), None));
+    assert_eq!(code_of(silent.handle(now + SECOND, Event::Tick)), Code::DeadlineExceeded);
+}
+
+#[test]
+fn who_is_first_after_the_hedge_answers_and_a_failed_hedge_changes_nothing() {
+    let now = start();
+    let hedged = || {
+        let mut session = session(now, STREAM, Reached::Asked);
+        session.elsewhere = Elsewhere::May(SECOND);
+        assert_eq!(session.timeout(), now + SECOND);
+        assert_eq!(session.handle(now + SECOND, Event::Tick), Command::Hedge);
+        session
+    };
+    let mut local = hedged();
+    assert_eq!(local.handle(now + 2 * SECOND, Event::Told(true)), Command::Pass);
+    assert_eq!(local.backend(), Backend::Local);
+    let mut away = hedged();
+    assert_eq!(away.handle(now + 2 * SECOND, Event::AwayTold(true)), Command::Pass);
+    assert_eq!(away.backend(), Backend::Bedrock);
+    let mut failed = hedged();
+    let denied = Event::AwayBroken(Kind::Denied, "no access".to_owned());
+    assert_eq!(failed.handle(now + 2 * SECOND, denied), Command::Wait);
+    assert_eq!(failed.handle(now + 3 * SECOND, Event::Told(true)), Command::Pass);
+    assert_eq!((failed.backend(), failed.why), (Backend::Local, None));
 }
