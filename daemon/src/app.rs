@@ -80,8 +80,18 @@ pub(crate) enum Ended {
 pub(crate) async fn run(config: Config, identity: Identity, options: Options) -> anyhow::Result<Ended> {
     let listener = listen(&config).await?;
     let mut signals = Signals::new()?;
-    let overflow = open_overflow(&config).await?;
-    let (mut app, tasks) = App::build(config, identity, overflow)?;
+    let mut config = config;
+    let (overflow, fault) = match open_overflow(&config).await {
+        Ok(overflow) => (overflow, None),
+        // This machine's own models are served all the same.
+        Err(error) => {
+            let fault = format!("nothing overflows: {error:#}");
+            tracing::error!(fault, "overflow");
+            config.overflow = None;
+            (None, Some(fault))
+        }
+    };
+    let (mut app, tasks) = App::build(config, identity, (overflow, fault))?;
     app.start(tasks, listener, options.ready_file)?;
     notify::ready();
     app.serve(&mut signals).await?;
@@ -119,7 +129,7 @@ impl App {
     fn build(
         config: Config,
         identity: Identity,
-        overflow: Option<(Arc<Overflow>, Fresh)>,
+        (overflow, overflow_fault): (Option<(Arc<Overflow>, Fresh)>, Option<String>),
     ) -> anyhow::Result<(Self, Tasks)> {
         let tls = Arc::new(ArcSwap::new(Arc::clone(&identity.tls)));
         let routes = Routes::new(config.privacy.clone(), config.overflow.clone());
@@ -146,6 +156,7 @@ impl App {
             relay: config.relay.url.to_string(),
             edge: identity.edge,
             certificate: ArcSwap::from_pointee(Certificate { life: identity.life, reload_fault: None }),
+            overflow_fault,
             started: SystemTime::now(),
             draining: AtomicBool::new(false),
         });

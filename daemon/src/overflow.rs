@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use causeway_bedrock::{Brought, Client, Conversation, Credentials, Fault, Kind, Mapped, Settings, map};
@@ -22,12 +22,22 @@ use crate::config::{self, Mapping};
 /// such keys only, for nobody could hold it to less. US dollars; the relay's own figure.
 const UNCAPPED_USD: f64 = 1_000.0;
 
+/// A fault that stands is tried again after this long.
+const RETRY: Duration = Duration::from_secs(30);
+
+/// Tokens of the shortest answer worth a call.
+const LEAST: u32 = 64;
+
+/// A prompt may have so many times the tokens that are estimated for it: four bytes are a token of English, and
+/// two of code, base64 or Chinese.
+const WORST: u64 = 2;
+
 /// The second backend. One for all requests.
 pub(crate) struct Overflow {
     client: Client,
     purse: Purse,
     /// What stands in the way of each mapped model until somebody mends it.
-    standing: Mutex<BTreeMap<String, Fault>>,
+    standing: Mutex<BTreeMap<String, (Fault, Instant)>>,
 }
 
 /// One request that goes to Bedrock.
@@ -96,7 +106,7 @@ impl Overflow {
 
     async fn reserve(&self, mapping: &Mapping, mapped: &Mapped, grant: f64) -> Result<Reserved, Fault> {
         let amount = match mapping.price {
-            Some(price) => price.cost(mapped.input_estimate, mapped.max_tokens.into()),
+            Some(price) => price.cost(mapped.input_estimate.saturating_mul(WORST), mapped.max_tokens.into()),
             None if grant >= UNCAPPED_USD => Usd::default(),
             None => {
                 let why = "its price is not configured, and the caller's key has a cap: set usd-per-million";
@@ -111,6 +121,24 @@ impl Overflow {
         })
     }
 
+    /// Whether a call to this model has a chance now: what surely fails should cost nobody his place here. After
+    /// a fault that stands one is tried again now and then.
+    pub(crate) fn can_begin(&self, now: Instant, mapping: &Mapping, grant: f64) -> bool {
+        let stands = {
+            let standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+            let fault = standing.get(&mapping.target.model);
+            fault.is_some_and(|(_, since)| now.saturating_duration_since(*since) < RETRY)
+        };
+        let money = match mapping.price {
+            Some(price) => {
+                let least = price.cost(1, mapping.target.max_tokens.min(LEAST).into());
+                least <= Usd::cap(grant) && least <= self.budget().left()
+            }
+            None => grant >= UNCAPPED_USD,
+        };
+        !stands && money && self.client.fault().is_none()
+    }
+
     /// A call to this model ended so: what stands is said once, and forgotten once one succeeds.
     pub(crate) fn learn(&self, model: &str, fault: Option<&Fault>) {
         let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -120,7 +148,11 @@ impl Overflow {
             }
             return;
         };
-        if fault.kind.stands() && standing.insert(model.to_owned(), fault.clone()).as_ref() != Some(fault) {
+        if !fault.kind.stands() {
+            return;
+        }
+        let before = standing.insert(model.to_owned(), (fault.clone(), crate::now()));
+        if before.is_none_or(|(before, _)| before != *fault) {
             tracing::error!(model, %fault, "overflow fails until this is mended");
         }
     }
@@ -135,7 +167,7 @@ impl Overflow {
         let credentials = self.client.fault().map(|fault| fault.to_string());
         let budget = self.purse.fault(unix_secs()).map(|fault| fault.to_string());
         let standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
-        let models = standing.iter().map(|(model, fault)| format!("{model}: {fault}"));
+        let models = standing.iter().map(|(model, (fault, _))| format!("{model}: {fault}"));
         credentials.into_iter().chain(budget).chain(models).collect()
     }
 

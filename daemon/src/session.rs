@@ -39,8 +39,6 @@ const STREAM_MAX: Duration = Duration::from_secs(30 * 60);
 /// Runs of one request on Ollama, count: one that breaks off before anything was seen of it is
 /// asked once more.
 const RUNS: u32 = 2;
-/// Calls of one request to Bedrock, count: those that fail in a way that passes are made again.
-const CALLS: u32 = 3;
 /// The pause before the second call; doubled before the third.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -212,6 +210,11 @@ impl Session {
     /// A backend has said something of the answer.
     pub(crate) fn has_begun(&self) -> bool {
         self.first_byte.is_some()
+    }
+
+    /// Calls to Bedrock so far, count.
+    pub(crate) fn calls(&self) -> u32 {
+        self.calls
     }
 
     /// Who answers, as far as it is known.

@@ -26,6 +26,7 @@ fn view_of(link: impl Fn() -> EdgeLinkStatus + Send + Sync + 'static, life: Life
         relay: "wss://relay.example.com:443/edge".to_owned(),
         edge: "gpu-1".to_owned(),
         certificate: ArcSwap::from_pointee(Certificate { life, reload_fault: None }),
+        overflow_fault: None,
         started: SystemTime::now(),
         draining: AtomicBool::new(false),
     })

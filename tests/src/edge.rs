@@ -27,6 +27,7 @@ pub struct Edge {
     /// Its status port.
     pub status: Api,
     directory: tempfile::TempDir,
+    level: String,
 }
 
 impl Edge {
@@ -71,24 +72,23 @@ impl Edge {
                 anchor.display(),
             ),
         )?;
-        let log = std::fs::File::create(directory.path().join("log"))?;
-        let child = Command::new(binary)
-            .args(["__causewayd", "run", "--config"])
-            .arg(&config)
-            // Found at once, so that no other place is asked for some.
-            .envs([("AWS_ACCESS_KEY_ID", "edge"), ("AWS_SECRET_ACCESS_KEY", "of a test")])
-            .env_remove("AWS_BEARER_TOKEN_BEDROCK")
-            .env("RUST_LOG", level)
-            // It ends when this closes, so also when the test is killed.
-            .stdin(Stdio::piped())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .with_context(|| format!("cannot start {}", binary.display()))?;
+        let child = spawn(binary, directory.path(), level)?;
         let status = Api::new(&format!("http://127.0.0.1:{port}"), None);
-        let mut edge = Self { child, status, directory };
+        let mut edge = Self { child, status, directory, level: level.to_owned() };
         edge.until_ready(&stack.api()).await?;
         Ok(edge)
+    }
+
+    /// Ends it at once, lets `meanwhile` do something in its directory, and starts it again.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn restart(&mut self, binary: &Path, api: &Api, meanwhile: impl FnOnce(&Path)) -> anyhow::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        meanwhile(self.directory.path());
+        self.child = spawn(binary, self.directory.path(), &self.level)?;
+        self.until_ready(api).await
     }
 
     /// What it has written so far.
@@ -110,6 +110,23 @@ impl Edge {
         let ready = ready.await;
         ready.with_context(|| std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default())
     }
+}
+
+fn spawn(binary: &Path, directory: &Path, level: &str) -> anyhow::Result<Child> {
+    let log = std::fs::File::create(directory.join("log"))?;
+    Command::new(binary)
+        .args(["__causewayd", "run", "--config"])
+        .arg(directory.join("causewayd.toml"))
+        // Found at once, so that no other place is asked for some.
+        .envs([("AWS_ACCESS_KEY_ID", "edge"), ("AWS_SECRET_ACCESS_KEY", "of a test")])
+        .env_remove("AWS_BEARER_TOKEN_BEDROCK")
+        .env("RUST_LOG", level)
+        // It ends when this closes, so also when the test is killed.
+        .stdin(Stdio::piped())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()
+        .with_context(|| format!("cannot start {}", binary.display()))
 }
 
 impl Drop for Edge {

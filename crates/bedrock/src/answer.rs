@@ -11,7 +11,9 @@ mod whole;
 
 use std::time::Duration;
 
-use aws_sdk_bedrockruntime::types::{ConverseStreamOutput as Piece, StopReason as Stop, TokenUsage};
+use aws_sdk_bedrockruntime::types::{
+    ContentBlockDelta, ConverseStreamOutput as Piece, ReasoningContentBlockDelta, StopReason as Stop, TokenUsage,
+};
 use aws_smithy_types::Document;
 use causeway_dialect::event::{Durations, Event, Finish, StopReason, Usage};
 use causeway_wire::Code;
@@ -32,9 +34,13 @@ pub struct Reader {
     /// The counts came, or word that there are none.
     counted: bool,
     called: bool,
-    pieces: u64,
+    /// Told so far, about, count.
+    tokens: u64,
     ended: bool,
 }
+
+/// Bytes of a token, about, where only the bytes are known.
+const BYTES: usize = 4;
 
 /// How long an answer took, by the driver's clock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -56,7 +62,7 @@ impl Reader {
             usage: None,
             counted: false,
             called: false,
-            pieces: 0,
+            tokens: 0,
             ended: false,
         }
     }
@@ -69,7 +75,7 @@ impl Reader {
         match piece {
             Piece::ContentBlockStart(start) => self.blocks.start(start.content_block_index, start.start),
             Piece::ContentBlockDelta(delta) => {
-                self.pieces += 1;
+                self.tokens += tokens(delta.delta.as_ref());
                 if self.blocks.delta(delta.content_block_index, delta.delta, events).is_err() {
                     self.fail("a call of a function in Bedrock's answer is over 8 MiB", events);
                 }
@@ -120,10 +126,10 @@ impl Reader {
         self.ended
     }
 
-    /// Pieces so far, count: about one a token.
+    /// Tokens told so far, about, count: a piece may hold several.
     #[must_use]
-    pub fn pieces(&self) -> u64 {
-        self.pieces
+    pub fn told(&self) -> u64 {
+        self.tokens
     }
 
     /// Tokens as Bedrock counts them, those of a cache included in the prompt's: what is billed apart
@@ -141,6 +147,9 @@ impl Reader {
         let Some(stop) = self.stop.clone() else {
             return self.fail("Bedrock's answer ended before its end was said; try again", events);
         };
+        if self.blocks.has_open_call() && matches!(stop, Stop::ToolUse | Stop::EndTurn) {
+            return self.fail("a call of a function in Bedrock's answer has no end; try again", events);
+        }
         if matches!(stop, Stop::MalformedModelOutput | Stop::MalformedToolUse) {
             return self.fail("the model wrote something that is no answer or no call; try again", events);
         }
@@ -170,6 +179,17 @@ impl Reader {
         self.ended = true;
         events.push(Event::Failed { code: Code::UpstreamIncomplete, message: message.to_owned() });
     }
+}
+
+/// Tokens of one piece, about; at least one.
+fn tokens(delta: Option<&ContentBlockDelta>) -> u64 {
+    let bytes = match delta {
+        Some(ContentBlockDelta::Text(text)) => text.len(),
+        Some(ContentBlockDelta::ToolUse(call)) => call.input.len(),
+        Some(ContentBlockDelta::ReasoningContent(ReasoningContentBlockDelta::Text(text))) => text.len(),
+        _ => 0,
+    };
+    bytes.div_ceil(BYTES).max(1) as u64
 }
 
 /// Which text ended it, as Claude tells (`/stop_sequence`).

@@ -93,6 +93,17 @@ impl Kind {
         }
     }
 
+    /// Calls that one request may make, count, this one included: a model that failed is billed all the same.
+    #[must_use]
+    pub const fn tries(self) -> u32 {
+        match self {
+            Self::Throttled | Self::NotReady | Self::Unavailable | Self::Broken | Self::Unreachable => 3,
+            Self::Timeout | Self::Model => 2,
+            Self::Invalid | Self::OnDemand | Self::Denied | Self::NotFound | Self::Quota => 1,
+            Self::Credentials | Self::Budget => 1,
+        }
+    }
+
     /// It stands until somebody changes the configuration or the account: every call fails alike.
     #[must_use]
     pub const fn stands(self) -> bool {
@@ -160,7 +171,12 @@ impl Fault {
             SdkError::DispatchFailure(failure) if failure.is_timeout() => {
                 Self::new(Kind::Unreachable, "no connection in time")
             }
-            SdkError::DispatchFailure(_) => Self::new(Kind::Unreachable, &chain(error)),
+            // Only what failed in connecting surely never reached it.
+            SdkError::DispatchFailure(_) => {
+                let words = chain(error);
+                let never = ["connect", "dns", "resolve"].iter().any(|word| words.to_lowercase().contains(word));
+                Self::new(if never { Kind::Unreachable } else { Kind::Broken }, &words)
+            }
             SdkError::ResponseError(_) => Self::new(Kind::Broken, "its answer was cut off or cannot be read"),
             SdkError::ConstructionFailure(_) => Self::new(Kind::Invalid, &chain(error)),
             _ => Self::new(Kind::Unavailable, "an error of a kind that is not known"),

@@ -4,6 +4,7 @@
 
 mod ask;
 mod back;
+mod rules;
 
 use aws_sdk_bedrockruntime::types::{ContentBlock, Message};
 use causeway_dialect::chat::{Input, Message as Said, Part, Request, Role, Tool, ToolCall, ToolResult};

@@ -211,3 +211,13 @@ pub(super) fn daily_usd(value: &Value) -> Result<BudgetCap, Expected> {
     let dollars = dollars(value).map_err(|_| "expected dollars a day, such as 5.0, or \"unlimited\"".to_owned())?;
     Ok(overflow::cap(dollars))
 }
+
+/// A pattern that can match: one that cannot would leave open what it should close.
+pub(super) fn pattern(value: &Value) -> Result<String, Expected> {
+    const LONGEST: usize = 640;
+    let text = text(value)?;
+    match text.contains(['[', ']', '{', '}']) || text.len() > LONGEST {
+        true => Err("expected a pattern with * and ? alone, up to 640 bytes".to_owned()),
+        false => Ok(text),
+    }
+}

@@ -82,7 +82,7 @@ pub(super) fn privacy(reader: &mut Reader) -> Privacy {
     let mut models = Vec::new();
     while reader.has(&format!("privacy.model[{}]", models.len())) {
         let prefix = format!("privacy.model[{}]", models.len());
-        let name = reader.required(&format!("{prefix}.name"), "a shell pattern of model names", expect::text);
+        let name = reader.required(&format!("{prefix}.name"), "a pattern of model names", expect::pattern);
         let route = reader.required(&format!("{prefix}.route"), "the most open route of these models", expect::route);
         // What cannot be read is a fault; until it is mended nothing starts.
         models.push((name.unwrap_or_default(), route.unwrap_or(Route::LocalOnly)));
@@ -155,7 +155,7 @@ fn mappings(reader: &mut Reader, common: &Common, budget: Option<BudgetCap>) -> 
 
 fn mapping(reader: &mut Reader, prefix: &str, common: &Common, budget: Option<BudgetCap>) -> Mapping {
     let key = |name: &str| format!("{prefix}.{name}");
-    let local = reader.required(&key("local"), "a shell pattern of local model names", expect::text);
+    let local = reader.required(&key("local"), "a pattern of local model names", expect::pattern);
     let model = reader.required(&key("bedrock"), "a Bedrock model or inference profile id", expect::text);
     let model = model.unwrap_or_default();
     let max_tokens = reader.or(&key("max-tokens"), MAX_TOKENS, expect::whole(1..=1_000_000, " of tokens"));

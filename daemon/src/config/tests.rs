@@ -199,6 +199,8 @@ fn a_model_without_a_price_is_refused_under_a_budget_and_taken_without_one() {
 
 #[test]
 fn bad_settings_of_overflow_are_named_with_what_was_expected() {
+    let open = format!("{MINIMAL}[[privacy.model]]\nname = \"med[ai]*\"\nroute = \"local-only\"\n");
+    assert!(parse(&open).unwrap_err()[0].contains("* and ? alone"), "what cannot match protects nothing");
     for (setting, expected) in [
         ("credentials = \"iot\"", "not available yet"),
         ("endpoint = \"http://bedrock.example.com\"", "http:// on a loopback address"),

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use causeway_bedrock::Kind;
 use causeway_wire::{Backend, Code};
 
-use super::{CALLS, Command, Elsewhere, Ending, PAUSE, Phase, Session, Why};
+use super::{Command, Elsewhere, Ending, PAUSE, Phase, Session, Tokens, Why};
 
 impl Session {
     /// Bedrock may still take it.
     pub(crate) fn may_leave(&self) -> bool {
-        self.elsewhere != Elsewhere::Never && !self.visible && self.calls == 0
+        self.elsewhere != Elsewhere::Never && !self.visible && (self.calls == 0 || self.hedging)
     }
 
     /// From now on Bedrock alone is asked; where it is already, it just goes on.
@@ -22,7 +22,7 @@ impl Session {
             self.calls += 1;
         }
         self.why = Some(why);
-        self.first_byte = None;
+        self.forget();
         self.enter(now, Phase::Away);
         Command::Leave(Duration::ZERO)
     }
@@ -47,8 +47,9 @@ impl Session {
         if self.visible {
             return self.fail(now, Code::UpstreamIncomplete, message);
         }
+        self.forget();
         let pause = PAUSE * self.calls;
-        if kind.may_pass() && self.calls < CALLS && self.has_time_for(now, pause) {
+        if self.calls < kind.tries() && self.has_time_for(now, pause) {
             self.calls += 1;
             self.enter(now, Phase::Away);
             return Command::Leave(pause);
@@ -58,7 +59,16 @@ impl Session {
             self.why = None;
             return self.submit(now);
         }
-        self.fail(now, kind.code(), message)
+        // What this machine's own trouble was is told by what came of it: it can be cured by another try.
+        let code = if self.local_failed && !kind.may_pass() { Code::LocalUnavailable } else { kind.code() };
+        self.fail(now, code, message)
+    }
+
+    /// Nothing of the run before counts.
+    fn forget(&mut self) {
+        self.first_byte = None;
+        self.backend = Backend::Local;
+        self.tokens = Tokens::default();
     }
 
     /// A call after this pause could still be in time: half of what is left is kept for the answer.

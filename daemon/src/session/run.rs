@@ -5,14 +5,14 @@
 //! until the last byte. Absent: decisions (`session.rs`, `admission.rs`, `gate.rs`), what goes to the
 //! caller (`session/send.rs`).
 
+mod elsewhere;
+
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use causeway_bedrock::{Fault, Kind};
 use causeway_dialect::chat::Request;
 use causeway_dialect::event::Event as Said;
-use causeway_dialect::model::ModelName;
 use causeway_dialect::native::Bounds;
 use causeway_dialect::route;
 use causeway_dialect::route::Shape;
@@ -26,15 +26,14 @@ use super::away::{Away, Told};
 use super::body::Body;
 use super::send::Sender;
 use super::upstream::{Brought, Upstreams};
-use super::{Command, Elsewhere, Ending, Event, FIRST_TOKEN, Session, Terms, Trouble, Upstream, Why};
+use super::{Command, Ending, Event, FIRST_TOKEN, Session, Terms, Trouble, Upstream, Why};
 use crate::admission::{Decision, Health, Place, Wanted};
 use crate::caller::Caller;
 use crate::config::Mapping;
 use crate::gate::Plan;
-use crate::job::{self, About, Job, Outgoing};
+use crate::job::{self, About, Outgoing};
 use crate::now;
 use crate::observe::{Finished, Queueing};
-use crate::overflow::Errand;
 use crate::work::{BodyShare, Work};
 
 /// Ollama's connection is kept for the next request if it ends within this time after the answer.
@@ -402,7 +401,7 @@ impl<C: Caller> Run<'_, C> {
             key: self.work.admission.key(&self.open.key),
             deadline: Some(deadline),
             queue_timeout: self.work.admit.queue_timeout,
-            overflow: self.session.may_leave(),
+            overflow: self.session.may_leave() && self.can_go_away(now),
         };
         let model = self.plan.model.as_deref().unwrap_or_default();
         let settings =
@@ -422,159 +421,6 @@ impl<C: Caller> Run<'_, C> {
             Verdict::Refuse(refusal) => {
                 Event::Decided(Decision::Refused(refusal), Some(self.work.admission.explain(refusal, model)))
             }
-        }
-    }
-
-    /// Where this request may overflow to, as far as its routes say.
-    fn mapping(&self) -> Option<Mapping> {
-        self.work.overflow.as_ref().filter(|_| self.plan.allow.bedrock)?;
-        let model = ModelName::parse(self.model()).ok()?;
-        self.work.routes.mapping(&model).cloned()
-    }
-
-    /// Judges whether another backend may answer it.
-    fn elsewhere(&mut self, job: Job, mapping: Option<Mapping>, length: usize) -> Result<Prepared, Failure> {
-        let Job { parts, kind, dropped, common, request, unmapped, route } = job;
-        // What is kept for Bedrock is about as large as the body.
-        let request = request.zip(mapping).filter(|_| self.kept.grow(length));
-        let hedge = self.work.routes.overflow().map(|overflow| overflow.hedge).unwrap_or_default();
-        self.session.elsewhere = match (&request, self.plan.allow.local) {
-            (Some(_), true) => Elsewhere::May(hedge),
-            (Some(_), false) => Elsewhere::Must(if self.plan.is_absent { Why::NotLocal } else { Why::Route }),
-            (None, true) => Elsewhere::Never,
-            (None, false) => {
-                let why = unmapped.unwrap_or_else(|| "the edge holds too many requests at once".to_owned());
-                let message = format!("this request may be answered by Bedrock only, and cannot be: {why}");
-                return Err(Failure::new(Code::UnsupportedParameter, message));
-            }
-        };
-        let writer = Writer::new(kind, self.plan.route.dialect(), self.plan.shape);
-        let mapped = request.as_ref().map(|(_, mapping)| mapping.target.model.clone());
-        Ok(Prepared { writer, dropped, parts, route, request, common, lost: String::new(), mapped })
-    }
-
-    /// Nothing more is wanted of Ollama.
-    fn leave(&mut self, pause: Duration) {
-        self.give_back(Upstream::Drop);
-        (self.asked, self.last) = (false, None);
-        if let Some(prepared) = &mut self.prepared {
-            prepared.writer.begin();
-        }
-        if !self.away.is_at_work() {
-            self.go_away(pause);
-        }
-    }
-
-    /// Asks Bedrock, after a pause that is somewhat different for each.
-    fn go_away(&mut self, pause: Duration) {
-        let prepared = self.prepared.as_ref().and_then(|prepared| prepared.request.clone());
-        let (Some((request, mapping)), Some(overflow)) = (prepared, &self.work.overflow) else { return };
-        if let Some(why) = self.session.why {
-            self.work.observer.metrics.overflow(why);
-        }
-        let spent = self.spent.unwrap_or_default().dollars();
-        let errand = Errand {
-            request,
-            mapping,
-            ids: [("causeway-request", self.id.to_owned()), ("causeway-key", self.open.key.clone())],
-            grant: (self.open.policy.spend_max_usd - spent).max(0.0),
-            is_large: self.kept.is_over(LARGE),
-        };
-        let pause = pause.mul_f64(rand::random_range(0.5..=1.0));
-        self.away = Away::begin(Arc::clone(overflow), errand, pause);
-    }
-
-    fn on_told(&mut self, now: Instant, told: Told) -> Command {
-        let beside = self.upstream.is_at_work();
-        let Some(prepared) = &mut self.prepared else { return Command::Wait };
-        let (events, whole) = match told {
-            Told::Begun(lost) => {
-                let names: Vec<String> = prepared.common.iter().cloned().chain(lost).collect();
-                return match job::judge_dropped(&names, self.plan.strict) {
-                    Ok(lost) => {
-                        prepared.lost = lost;
-                        Command::Wait
-                    }
-                    Err(failure) if self.plan.allow.local => {
-                        self.broken(now, &Fault::new(Kind::Invalid, &failure.message))
-                    }
-                    Err(failure) => self.session.give_up(now, failure),
-                };
-            }
-            Told::Broken(fault) => return self.broken(now, &fault),
-            Told::More(events) => (events, false),
-            Told::Whole(events) => (events, true),
-        };
-        self.held.extend(events);
-        let visible = self.held.iter().any(Said::is_visible);
-        if beside && !visible && !whole {
-            return Command::Wait;
-        }
-        if beside {
-            // Bedrock was first.
-            prepared.writer.begin();
-            self.give_back(Upstream::Drop);
-        }
-        self.hear(now)
-    }
-
-    /// Writes what Bedrock has said.
-    fn hear(&mut self, now: Instant) -> Command {
-        let Some(prepared) = &mut self.prepared else { return Command::Wait };
-        let heard = prepared.writer.hear(std::mem::take(&mut self.held));
-        self.session.tokens = prepared.writer.tokens;
-        if let Some(last) = self.last.replace(now) {
-            self.work.observer.metrics.inter_token(now.saturating_duration_since(last));
-        } else if let Some(first) = self.away.first_piece() {
-            self.work.admission.overflowed(self.model(), first);
-        }
-        match heard {
-            Heard::Quiet => Command::Wait,
-            Heard::More { visible } => self.session.handle(now, Event::AwayTold(visible)),
-            Heard::Whole => {
-                self.learn(None);
-                self.session.handle(now, Event::AwayWhole)
-            }
-            Heard::Fault(_, message) => self.broken(now, &Fault::new(Kind::Broken, &message)),
-        }
-    }
-
-    /// A call to Bedrock failed.
-    fn broken(&mut self, now: Instant, fault: &Fault) -> Command {
-        self.settle_away();
-        self.held.clear();
-        self.learn(Some(fault));
-        self.session.handle(now, Event::AwayBroken(fault.kind, fault.to_string()))
-    }
-
-    fn learn(&self, fault: Option<&Fault>) {
-        let model = self.prepared.as_ref().and_then(|prepared| prepared.mapped.as_deref());
-        if let (Some(overflow), Some(model)) = (&self.work.overflow, model) {
-            overflow.learn(model, fault);
-        }
-    }
-
-    /// Ends what is under way at Bedrock; what all of it has cost.
-    fn settle_away(&mut self) -> Option<f64> {
-        if let Some(cost) = self.away.end() {
-            self.work.observer.metrics.spent(cost.dollars());
-            self.spent = Some(self.spent.unwrap_or_default().plus(cost));
-        }
-        self.session.usd = self.spent.map(Usd::dollars);
-        self.session.usd
-    }
-
-    /// The caller sees the answer of one backend: the other one is dropped, and nobody is asked again.
-    fn is_decided(&mut self) {
-        if self.session.backend() == Backend::Local {
-            self.settle_away();
-        }
-        // Ollama has read the body.
-        self.body.is_sent();
-        self.kept.give_back();
-        if let Some(prepared) = &mut self.prepared {
-            prepared.parts.clear();
-            prepared.request = None;
         }
     }
 

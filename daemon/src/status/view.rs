@@ -39,6 +39,8 @@ pub(crate) struct View {
     pub(crate) relay: String,
     pub(crate) edge: String,
     pub(crate) certificate: ArcSwap<Certificate>,
+    /// Why overflow is off although it is configured.
+    pub(crate) overflow_fault: Option<String>,
     pub(crate) started: SystemTime,
     pub(crate) draining: AtomicBool,
 }
@@ -229,6 +231,7 @@ impl View {
         }
         faults.extend(self.work.admission.snapshot(crate::now()).iter().flat_map(model_faults));
         faults.extend(self.certificate_faults());
+        faults.extend(self.overflow_fault.clone());
         faults.extend(self.work.overflow.iter().flat_map(|overflow| overflow.faults()));
         faults
     }

@@ -135,3 +135,52 @@ async fn a_caller_who_leaves_ends_the_call_and_what_was_seen_of_it_is_paid() {
     .unwrap();
     assert!(spent > 0.0 && spent < 0.0151, "{spent}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ollama_that_breaks_under_a_hedge_leaves_the_answer_to_bedrock() {
+    let way = Way::hedged(50).await;
+    way.teach().await;
+    way.bedrock.default_script(Script::text("from bedrock").first_token_after(Duration::from_millis(300)));
+    way.standin.fail_next(1, Fault::SilentAfter(0));
+    let asked = tokio::spawn(way.request("/api/chat", &chat("broken midway")).send());
+    way.bedrock.wait_for_calls(1).await;
+    let Way { standin, bedrock, stack: _stack, edge: _edge, .. } = way;
+    drop(standin);
+    let answer = whole(asked.await.unwrap().unwrap()).await;
+    assert_eq!((answer.status, said(&answer).as_str()), (200, "from bedrock"), "{}", answer.text());
+    assert_eq!(bedrock.calls().len(), 1, "one call, which goes on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ollama_killed_with_twenty_streams_before_their_first_token_is_stood_in_for_all_of_them() {
+    let way = Way::open().await;
+    way.teach().await;
+    way.standin.fail_next(1, Fault::SilentAfter(0));
+    let asked: Vec<_> = (0..20)
+        .map(|number| tokio::spawn(way.request("/api/chat", &chat(&format!("killed {number}"))).send()))
+        .collect();
+    poll_until("one runs and the others wait or have left", PATIENCE, async || {
+        let live = way.status().await["live"].as_array().map_or(0, Vec::len);
+        Ok((live + way.bedrock.calls().len() >= 20).then_some(()))
+    })
+    .await
+    .unwrap();
+    let Way { standin, bedrock, stack: _stack, edge: _edge, .. } = way;
+    drop(standin);
+    for answer in asked {
+        let answer = whole(answer.await.unwrap().unwrap()).await;
+        assert_eq!((answer.status, said(&answer).as_str()), (200, "from bedrock"), "{}", answer.text());
+    }
+    assert_eq!(bedrock.calls().len(), 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_that_is_damaged_turns_overflow_off_and_nothing_else() {
+    let way = Way::open().await;
+    assert_eq!(way.cloud_only("/api/chat", &chat("before")).await.status, 200);
+    way.teach().await;
+    let way = way.with_damaged_ledger().await;
+    assert_eq!(header(&way.post("/api/chat", &chat("here")).await, "x-causeway-served-by"), Some("local"));
+    assert_eq!(way.cloud_only("/api/chat", &chat("there")).await.status, 403);
+    assert!(way.status().await["faults"].to_string().contains("budget.sqlite"), "{}", way.status().await["faults"]);
+}

@@ -75,6 +75,21 @@ impl Way {
         way
     }
 
+    /// The edge again, after its ledger was cut short.
+    async fn with_damaged_ledger(mut self) -> Self {
+        self.edge
+            .restart(binary(), &self.api, |directory| {
+                let ledger = directory.join("budget.sqlite");
+                let whole = std::fs::read(&ledger).unwrap();
+                std::fs::write(&ledger, &whole[..whole.len() / 2]).unwrap();
+                // Whole pages may stand in its log.
+                let _ = std::fs::remove_file(directory.join("budget.sqlite-wal"));
+            })
+            .await
+            .unwrap();
+        self
+    }
+
     /// Its credentials are found a moment after its start.
     async fn until_credentials(&self) {
         poll_until("the edge has its credentials", PATIENCE, async || {

@@ -84,6 +84,11 @@ impl Blocks {
         Ok(())
     }
 
+    /// A call that is told as one has begun and not ended.
+    pub(super) fn has_open_call(&self) -> bool {
+        !self.writes_text && !self.open.is_empty()
+    }
+
     /// The call of a block that has ended.
     pub(super) fn stop(&mut self, index: i32) -> Result<Option<ToolCall>, BadCall> {
         let Some(place) = self.open.iter().position(|open| open.index == index) else { return Ok(None) };

@@ -84,8 +84,9 @@ impl Conversation {
             Err(_) => Brought::Broken(Fault::new(Kind::Timeout, "it said nothing for too long")),
         };
         if let Brought::Broken(fault) = &brought {
-            let named = !matches!(fault.kind, Kind::Timeout | Kind::Broken | Kind::Unreachable | Kind::Model);
-            self.refused = self.first.is_none() && named;
+            // What was not reached was not asked; a model that failed, or an end without a word, is billed.
+            let free = !matches!(fault.kind, Kind::Timeout | Kind::Broken | Kind::Model);
+            self.refused = self.first.is_none() && free;
         }
         if brought != Brought::More {
             self.state = State::Ended;
@@ -102,7 +103,7 @@ impl Conversation {
     /// Tokens seen so far, about.
     #[must_use]
     pub fn seen(&self) -> u64 {
-        self.reader.pieces()
+        self.reader.told()
     }
 
     /// It surely cost nothing: it never went out, or was refused before the first piece by an error that

@@ -21,6 +21,9 @@ const MEANT: [&str; 9] = [
     "num_keep",
 ];
 
+/// The most that Nova takes (https://docs.aws.amazon.com/nova/latest/userguide/complete-request-schema.html).
+const NOVA_TOP_K: i64 = 128;
+
 impl Making<'_> {
     pub(super) fn inference(&mut self, max_tokens: u32) -> InferenceConfiguration {
         let (temperature, top_p) = self.chance();
@@ -78,7 +81,8 @@ impl Making<'_> {
                 members.insert("top_k".to_owned(), top_k.into());
             }
             (Some(top_k), TopK::Nova) if !thinks => {
-                members.insert("inferenceConfig".to_owned(), json!({ "topK": top_k }));
+                self.lose_if(top_k > NOVA_TOP_K, "top_k");
+                members.insert("inferenceConfig".to_owned(), json!({ "topK": top_k.min(NOVA_TOP_K) }));
             }
             (Some(_), TopK::Plain | TopK::Nova | TopK::None) => self.lose("top_k"),
             (None, _) => {}

@@ -74,7 +74,9 @@ impl Making<'_> {
             let texts = std::mem::take(&mut system);
             turns.begin_with(texts);
         }
-        Ok((system, turns.end(self.target.family.prefill)?))
+        // A begun answer leaves no room for thought, and is no JSON from its start.
+        let free = !self.thinks.enabled && self.request.format == chat::Format::Text;
+        Ok((system, turns.end(self.target.family.prefill && free)?))
     }
 
     fn say(&mut self, turns: &mut Turns, role: Role, parts: &[Part]) -> Result<(), Unmapped> {

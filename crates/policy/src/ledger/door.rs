@@ -124,6 +124,7 @@ fn entry(now: Instant, ticket: Ticket, ask: &Ask, overflow_p95: f64) -> Entry {
         due: deadline.into_iter().chain(expires).min(),
         deadline,
         overflow: ask.overflow,
+        hard: ask.deadline.is_some_and(|deadline| deadline.hard),
         decide_by,
         outlook: Outlook::default(),
         promised: None,

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::plan::{Newcomer, drain, plan};
+use super::plan::{Newcomer, drain, plan, surely};
 use super::predict::{Learnt, Observed, duration, millis};
 use super::queue::{Entry, Queue};
 use super::ready::Ready;
@@ -16,6 +16,7 @@ use super::types::{
     Event, Forecast, Late, Measured, ModelId, ModelSettings, OverflowReason, Promise, RefusalCode, Ticket,
 };
 use super::{Desk, demand::Demand, door::UNKNOWN_RETRY, door::refusal};
+use crate::histogram::Spread;
 use crate::watchdog::{Check, Watchdog};
 
 /// Whether Ollama has the model in memory.
@@ -100,6 +101,7 @@ impl Model {
     pub(crate) fn start(&mut self, now: Instant, entry: &Entry, charged: u64) {
         self.count_busy(now);
         let prefill = self.learnt.prefill(entry.need).mean;
+        let late_at = self.late_at(now, entry);
         self.running.push(Running {
             ticket: entry.ticket,
             key: entry.key,
@@ -114,7 +116,7 @@ impl Model {
             prefill,
             head: prefill + self.learnt.foreign(now),
             promised: entry.promised,
-            deadline: entry.deadline,
+            deadline: late_at,
             overflow: entry.overflow,
             uncached: self.prefix != Some(entry.prefix),
             overlaps: !self.running.is_empty(),
@@ -127,6 +129,16 @@ impl Model {
         });
         self.prefix = Some(entry.prefix);
         self.last_used = Some(now);
+    }
+
+    /// When an admitted request that is still silent is late. One that missing its deadline would end must leave
+    /// while Bedrock can be in time, once it is surely later here than was thought.
+    fn late_at(&self, now: Instant, entry: &Entry) -> Option<Instant> {
+        let deadline = entry.deadline?;
+        let Some(decide_by) = entry.decide_by.filter(|_| entry.hard && entry.overflow) else { return Some(deadline) };
+        let first = self.learnt.prefill(entry.need).plus(Spread::exact(self.learnt.foreign(now)));
+        let sure = now.checked_add(duration(surely(first))).unwrap_or(deadline);
+        Some(if decide_by > now { decide_by.max(sure).min(deadline) } else { deadline })
     }
 
     pub(crate) fn first_token(&mut self, now: Instant, ticket: Ticket) -> Option<Promise> {

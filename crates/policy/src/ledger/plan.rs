@@ -31,6 +31,11 @@ pub(crate) struct Desk {
     pub(crate) leaving: Vec<(Ticket, OverflowReason)>,
 }
 
+/// The time that hardly any outcome exceeds, milliseconds.
+pub(crate) fn surely(spread: Spread) -> f64 {
+    spread.mean + SURE * spread.variance.sqrt()
+}
+
 /// The request that is being submitted, and the answer for it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Newcomer {
@@ -85,7 +90,7 @@ impl Outlook {
 
     /// The time that hardly any does.
     fn surely(&self) -> f64 {
-        self.first.mean + SURE * self.first.variance.sqrt()
+        surely(self.first)
     }
 }
 

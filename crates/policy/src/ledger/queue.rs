@@ -42,6 +42,8 @@ pub(crate) struct Entry {
     /// When the first token is wanted, if that moves it: it can overflow, or the deadline is hard.
     pub(crate) deadline: Option<Instant>,
     pub(crate) overflow: bool,
+    /// Missing the deadline ends it.
+    pub(crate) hard: bool,
     /// The latest time to go to Bedrock and still be in time.
     pub(crate) decide_by: Option<Instant>,
     /// As of the last plan.
