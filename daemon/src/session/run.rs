@@ -6,6 +6,7 @@
 //! caller (`session/send.rs`).
 
 mod elsewhere;
+mod ending;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -19,14 +20,14 @@ use causeway_dialect::route::Shape;
 use causeway_policy::{Deadline, ModelSettings, Usd, Verdict};
 use causeway_transport::Received;
 use causeway_wire::{Backend, Code, Failure, Open};
-use tokio::time::{sleep_until, timeout};
+use tokio::time::sleep_until;
 
 use super::answer::{Heard, Origin, Writer};
 use super::away::{Away, Told};
 use super::body::Body;
 use super::send::Sender;
 use super::upstream::{Brought, Upstreams};
-use super::{Command, Ending, Event, FIRST_TOKEN, Session, Terms, Trouble, Upstream, Why};
+use super::{Command, Ending, Event, Session, Terms, Trouble, Upstream, Why};
 use crate::admission::{Decision, Health, Place, Wanted};
 use crate::caller::Caller;
 use crate::config::Mapping;
@@ -431,65 +432,6 @@ impl<C: Caller> Run<'_, C> {
         if let Some(part) = prepared.parts.get(self.part) {
             let asking = self.work.ollama.ask(prepared.route, None, &self.open.headers, Some(part.body.clone()));
             self.upstream = Upstreams::Asking(asking);
-        }
-    }
-
-    async fn fail(&mut self, failure: Failure, upstream: Upstream) {
-        let cancelled = (failure.code == Code::Cancelled).then(now);
-        let at_work = self.upstream.is_at_work();
-        self.give_back(upstream);
-        if let Some(cancelled) = cancelled.filter(|_| at_work) {
-            // The client's connection task was woken by the drop and runs before this one resumes;
-            // it closes the socket in that step.
-            tokio::task::yield_now().await;
-            self.work.observer.metrics.cancel_to_release(now() - cancelled);
-        }
-        self.sender.caller.fail(failure);
-    }
-
-    /// The answer is whole: its slot is free.
-    fn give_back_finished(&mut self) {
-        if let (Some(place), Some(prepared)) = (self.place.take(), &self.prepared) {
-            place.finished(now(), prepared.writer.measured);
-        }
-    }
-
-    /// The answer ends early: Ollama is told, by closing its connection, and the ledger how.
-    fn give_back(&mut self, upstream: Upstream) {
-        self.lingers = upstream == Upstream::Linger;
-        if self.lingers {
-            return;
-        }
-        // One that has not been asked waits, or has ended by itself.
-        let stopped = self.asked && !self.upstream.is_at_work();
-        self.upstream = Upstreams::Idle;
-        match self.place.take() {
-            Some(place) if stopped => {
-                place.failed(now(), self.health);
-                if self.health != Health::Well {
-                    // What is in memory may have changed with it.
-                    self.work.catalog.look_again();
-                }
-            }
-            Some(place) => place.cancelled(now()),
-            None => {}
-        }
-    }
-
-    /// What is left to do once the caller has everything.
-    async fn let_go(mut self) {
-        if self.lingers {
-            // To leave while the model loads would abort the load.
-            let first = async { while matches!(self.upstream.next().await, Brought::Status(_)) {} };
-            let _first = timeout(FIRST_TOKEN, first).await;
-            if let Some(place) = self.place.take() {
-                place.cancelled(now());
-            }
-            return;
-        }
-        if self.upstream.is_at_work() {
-            let end = async { while !matches!(self.upstream.next().await, Brought::Eof | Brought::Broken(_)) {} };
-            let _ended = timeout(ENDING, end).await;
         }
     }
 
