@@ -98,11 +98,12 @@ async fn tools_are_called_whole_through_bedrock_in_ollamas_and_openais_words() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn eight_hurried_callers_of_one_slot_are_all_answered_here_or_there() {
-    let way = Way::open().await;
+    // A soft deadline: on a slow machine more of them go there, and none is refused.
+    let way = Way::with("m", "5.0", "[admission]\nfirst-token-ms = 300\n").await;
     way.teach().await;
     let answers = (0..8).map(|number| {
         let way = &way;
-        async move { way.hurried("/api/chat", &chat(&format!("caller {number}"))).await }
+        async move { way.post("/api/chat", &chat(&format!("caller {number}"))).await }
     });
     let answers = join_all(answers).await;
     let served = |by: &str| answers.iter().filter(|answer| header(answer, "x-causeway-served-by") == Some(by)).count();
