@@ -17,8 +17,13 @@ fn hello() -> Value {
     json!({"messages": [{"role": "user", "content": [{"text": "Hello"}]}]})
 }
 
+/// Without a proxy, whatever the environment says.
+fn direct() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}
+
 async fn post(emulator: &Emulator, path: &str, body: &str) -> (u16, Value) {
-    let request = reqwest::Client::new().post(format!("{}{path}", emulator.url()));
+    let request = direct().post(format!("{}{path}", emulator.url()));
     let response = request.bearer_auth("secret").body(body.to_owned()).send().await.unwrap();
     let status = response.status().as_u16();
     (status, serde_json::from_slice(&response.bytes().await.unwrap()).unwrap())
@@ -124,7 +129,7 @@ async fn what_is_no_json_no_operation_or_no_credential_is_refused() {
     assert_eq!(post(&emulator, &format!("/model/{MODEL}/converse"), "{").await.0, 400);
     assert_eq!(post(&emulator, &format!("/model/{MODEL}/invoke"), "{}").await.0, 404);
     let url = format!("{}/model/{MODEL}/converse", emulator.url());
-    let response = reqwest::Client::new().post(url).body(hello().to_string()).send().await.unwrap();
+    let response = direct().post(url).body(hello().to_string()).send().await.unwrap();
     assert_eq!(response.status().as_u16(), 403);
     assert_eq!(response.headers()["x-amzn-errortype"], "MissingAuthenticationTokenException");
     assert_eq!(emulator.calls()[2].auth, Auth::None);
@@ -164,7 +169,7 @@ async fn a_dropped_emulator_closes_its_port_and_its_connections() {
     emulator.wait_for_calls(1).await;
     drop(emulator);
     assert!(call.await.unwrap().is_err());
-    assert!(reqwest::get(url).await.is_err());
+    assert!(direct().get(url).send().await.is_err());
 }
 
 /// What a dropped emulator says of a prompt.
