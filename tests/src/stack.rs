@@ -164,6 +164,15 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Reads an answer to its end.
+    ///
+    /// # Errors
+    /// What the HTTP client says.
+    pub async fn read(response: reqwest::Response) -> reqwest::Result<Self> {
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Ok(Self { status, headers, body: response.bytes().await?.to_vec() })
+    }
+
     /// The body as JSON.
     ///
     /// # Panics
@@ -225,12 +234,7 @@ impl Api {
     /// # Errors
     /// What the HTTP client says.
     pub async fn call(&self, method: &str, path: &str, body: Option<&Value>) -> anyhow::Result<Answer> {
-        let response = self.request(method, path, body).send().await?;
-        Ok(Answer {
-            status: response.status().as_u16(),
-            headers: response.headers().clone(),
-            body: response.bytes().await?.to_vec(),
-        })
+        Ok(Answer::read(self.request(method, path, body).send().await?).await?)
     }
 
     /// POSTs JSON.

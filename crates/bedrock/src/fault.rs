@@ -158,7 +158,7 @@ impl Fault {
     pub(crate) fn of<E, R>(error: &SdkError<E, R>) -> Self
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
-        R: std::fmt::Debug,
+        R: std::fmt::Debug + 'static,
     {
         match error {
             SdkError::ServiceError(service) => {
@@ -173,9 +173,8 @@ impl Fault {
             }
             // Only what failed in connecting surely never reached it.
             SdkError::DispatchFailure(_) => {
-                let words = chain(error);
-                let never = ["connect", "dns", "resolve"].iter().any(|word| words.to_lowercase().contains(word));
-                Self::new(if never { Kind::Unreachable } else { Kind::Broken }, &words)
+                let kind = if is_in_connecting(error) { Kind::Unreachable } else { Kind::Broken };
+                Self::new(kind, &chain(error))
             }
             SdkError::ResponseError(_) => Self::new(Kind::Broken, "its answer was cut off or cannot be read"),
             SdkError::ConstructionFailure(_) => Self::new(Kind::Invalid, &chain(error)),
@@ -211,6 +210,18 @@ impl Fault {
             Kind::Budget => format!("the budget for Bedrock does not reach ({detail})"),
         }
     }
+}
+
+/// The connection was never made.
+fn is_in_connecting(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        if cause.downcast_ref().is_some_and(hyper_util::client::legacy::Error::is_connect) {
+            return true;
+        }
+        next = cause.source();
+    }
+    false
 }
 
 /// All that an error says, its causes too.

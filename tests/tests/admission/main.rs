@@ -111,9 +111,7 @@ fn binary() -> &'static Path {
 }
 
 async fn whole(response: reqwest::Response) -> Answer {
-    let (status, headers) = (response.status().as_u16(), response.headers().clone());
-    let body = tokio::time::timeout(PATIENCE, response.bytes()).await.unwrap().unwrap().to_vec();
-    Answer { status, headers, body }
+    tokio::time::timeout(PATIENCE, Answer::read(response)).await.unwrap().unwrap()
 }
 
 fn chat(model: &str, prompt: &str) -> Value {

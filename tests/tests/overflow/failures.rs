@@ -184,3 +184,21 @@ async fn a_ledger_that_is_damaged_turns_overflow_off_and_nothing_else() {
     assert_eq!(way.cloud_only("/api/chat", &chat("there")).await.status, 403);
     assert!(way.status().await["faults"].to_string().contains("budget.sqlite"), "{}", way.status().await["faults"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bedrock_that_is_not_reached_costs_nothing_and_one_that_hangs_up_may_have_answered() {
+    let way = Way::open().await;
+    way.bedrock.default_script(Script::hang_up());
+    let answer = way.cloud_only("/api/chat", &chat("hang up")).await;
+    assert_eq!(answer.status, 502, "{}", answer.text());
+    let spent = |status: &Value| status["overflow"]["budget"]["spent_usd"].as_f64().unwrap();
+    let paid = spent(&way.status().await);
+    assert!(paid > 0.0, "what was sent may have been answered");
+    let Way { bedrock, stack: _stack, edge, standin: _standin, api } = way;
+    drop(bedrock);
+    let gone = api.request("POST", "/api/chat", Some(&chat("gone"))).header("x-causeway-edge", edge::NAME);
+    let gone = whole(gone.header("x-causeway-route", "cloud-only").send().await.unwrap()).await;
+    assert_eq!(gone.status, 503, "{}", gone.text());
+    let after = spent(&edge.status.get("/api/status").await.unwrap().json());
+    assert!((after - paid).abs() < 1e-12, "{paid} {after}");
+}

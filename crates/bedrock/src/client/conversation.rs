@@ -251,7 +251,7 @@ async fn ask_whole(sdk: aws_sdk_bedrockruntime::Client, call: Call) -> Result<So
 }
 
 /// Of a stream that had begun.
-fn broken<R: std::fmt::Debug>(error: &SdkError<ConverseStreamOutputError, R>) -> Fault {
+fn broken<R: std::fmt::Debug + 'static>(error: &SdkError<ConverseStreamOutputError, R>) -> Fault {
     use aws_sdk_bedrockruntime::error::ProvideErrorMetadata as _;
 
     let SdkError::ServiceError(service) = error else {
