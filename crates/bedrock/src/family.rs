@@ -22,8 +22,6 @@ pub struct Family {
     pub tools: Tools,
     /// It sees pictures.
     pub images: bool,
-    /// It reads documents.
-    pub documents: bool,
     /// It takes a system text.
     pub system: bool,
     /// It writes JSON of a schema by itself (`outputConfig`).
@@ -38,8 +36,6 @@ pub struct Family {
     pub stop: u8,
     /// It goes on from a conversation that ends with the model's own words.
     pub prefill: bool,
-    /// It takes cache points.
-    pub cache: bool,
     /// It streams.
     pub streams: bool,
 }

@@ -9,7 +9,6 @@ pub(super) const UNKNOWN: Family = Family {
     context: 32_000,
     tools: Tools::Auto,
     images: false,
-    documents: false,
     system: true,
     schema: false,
     thinking: Thinking::Never,
@@ -17,7 +16,6 @@ pub(super) const UNKNOWN: Family = Family {
     top_k: TopK::None,
     stop: 4,
     prefill: false,
-    cache: false,
     streams: true,
 };
 
@@ -27,13 +25,11 @@ const CLAUDE: Family = Family {
     context: 200_000,
     tools: Tools::Named,
     images: true,
-    documents: true,
     thinking: Thinking::Never,
     top_k: TopK::Plain,
     // https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-anthropic-claude-messages-request-response.html
     stop: 255,
     prefill: true,
-    cache: true,
     ..UNKNOWN
 };
 
@@ -43,10 +39,8 @@ const NOVA: Family = Family {
     context: 300_000,
     tools: Tools::Named,
     images: true,
-    documents: true,
     top_k: TopK::Nova,
     prefill: true,
-    cache: true,
     ..UNKNOWN
 };
 
@@ -100,14 +94,7 @@ pub(super) const FAMILIES: [Family; 18] = [
         prefill: false,
         ..CLAUDE
     },
-    Family {
-        name: "nova-text",
-        ids: &["amazon.nova-micro"],
-        context: 128_000,
-        images: false,
-        documents: false,
-        ..NOVA
-    },
+    Family { name: "nova-text", ids: &["amazon.nova-micro"], context: 128_000, images: false, ..NOVA },
     NOVA,
     Family { name: "nova-2", ids: &["amazon.nova-2"], context: 1_000_000, thinking: Thinking::Nova, ..NOVA },
     // https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-openai.html
