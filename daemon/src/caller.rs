@@ -17,6 +17,8 @@ pub(crate) trait Caller: Send {
     fn send(&mut self, body: Bytes) -> impl Future<Output = Result<(), SendRefused>> + Send;
     fn finish(&mut self, outcome: Option<Outcome>);
     fn fail(&mut self, failure: Failure);
+    /// From here on the request may cost money: cut off, it must not be taken for one that did not.
+    fn may_cost(&mut self) {}
 }
 
 impl Caller for RequestStream {

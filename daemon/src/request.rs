@@ -26,7 +26,7 @@ use crate::work::Work;
 /// Takes one request to its end and sees that it is accounted, also if it is never polled.
 pub(crate) fn run<C: Caller>(work: Arc<Work>, open: Box<Open>, id: String, caller: C) -> impl Future<Output = ()> {
     let account = Account::begin(&work, &open, id.clone());
-    let caller = Guarded { caller, first_byte: Arc::clone(&account.first_byte), ended: false };
+    let caller = Guarded { caller, first_byte: Arc::clone(&account.first_byte), ended: false, may_cost: false };
     async move {
         let _account = account;
         take(work, open, id, caller).await;
@@ -210,6 +210,7 @@ struct Guarded<C: Caller> {
     caller: C,
     first_byte: Arc<OnceLock<Instant>>,
     ended: bool,
+    may_cost: bool,
 }
 
 impl<C: Caller> Guarded<C> {
@@ -221,7 +222,7 @@ impl<C: Caller> Guarded<C> {
 impl<C: Caller> Drop for Guarded<C> {
     fn drop(&mut self) {
         if !self.ended {
-            self.caller.fail(why_cut());
+            self.caller.fail(if self.may_cost { unknown_cost() } else { why_cut() });
         }
     }
 }
@@ -275,6 +276,10 @@ impl<C: Caller> Caller for Guarded<C> {
         self.ended = true;
         self.caller.fail(failure);
     }
+
+    fn may_cost(&mut self) {
+        self.may_cost = true;
+    }
 }
 
 /// A task ends early in two ways: it panics, or the end of the drain cuts it off.
@@ -283,6 +288,12 @@ fn why_cut() -> Failure {
         return Failure::new(Code::Internal, "a fault of the edge's own ended this request: its log says where");
     }
     cut()
+}
+
+/// Cut off while Bedrock was asked: the relay counts a fault without an amount as all that it granted, and does
+/// not ask another edge.
+fn unknown_cost() -> Failure {
+    Failure::new(Code::Internal, "the edge stopped while Bedrock was answering: try again")
 }
 
 /// What a request is told that the end of the drain cuts off.

@@ -221,6 +221,21 @@ async fn a_request_cut_off_midway_fails_its_stream_and_is_accounted_once() {
 }
 
 #[tokio::test]
+async fn a_request_cut_off_once_it_may_cost_money_is_not_told_as_one_that_did_not() {
+    let guarded = |caller| Guarded { caller, first_byte: Arc::default(), ended: false, may_cost: false };
+    let (free, mut seen) = caller(Then::Stays);
+    drop(guarded(free));
+    let Some(Sent::Fail(failure)) = seen.recv().await else { panic!() };
+    assert_eq!((failure.code, failure.retryable), (Code::Draining, true));
+    let (costly, mut seen) = caller(Then::Stays);
+    let mut costly = guarded(costly);
+    costly.may_cost();
+    drop(costly);
+    let Some(Sent::Fail(failure)) = seen.recv().await else { panic!() };
+    assert_eq!((failure.code, failure.retryable, failure.outcome.usd), (Code::Internal, false, None));
+}
+
+#[tokio::test]
 async fn a_refusal_is_booked_under_the_dialect_of_its_route() {
     for (path, dialect) in [("/v1/messages", "anthropic"), ("/v1/responses", "openai"), ("/api/pull", "ollama")] {
         let work = work(nowhere());

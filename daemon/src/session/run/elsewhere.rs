@@ -87,6 +87,7 @@ impl<C: Caller> Run<'_, C> {
             is_large: self.kept.is_over(LARGE),
         };
         let pause = pause.mul_f64(rand::random_range(0.5..=1.0));
+        self.sender.caller.may_cost();
         self.away = Away::begin(Arc::clone(overflow), errand, pause);
     }
 
