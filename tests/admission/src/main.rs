@@ -1,4 +1,4 @@
-//! Admission in virtual time: callers, an Ollama, and four systems between them, one of which is the
+//! Admission in virtual time: callers, an Ollama, and systems between them, one of which is the
 //! daemon's own ledger.
 //!
 //! `report DIR` writes tables into DIR/performance.md and plots into DIR/img. Two runs write the same
@@ -12,11 +12,13 @@ mod lengths;
 mod ollama;
 #[cfg(test)]
 mod ollama_tests;
+mod overflow;
 mod plot;
 mod report;
 mod scenario;
 #[cfg(test)]
 mod simulation_tests;
+mod spill;
 mod systems;
 mod world;
 

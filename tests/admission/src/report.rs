@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use crate::arrivals::{HOUR, MILLISECOND};
 use crate::figures::Figures;
+use crate::overflow;
 use crate::plot::{Axis, Series, bars, lines};
 use crate::scenario::Scenario;
 use crate::systems::{COMPARED, Which};
@@ -43,7 +44,7 @@ pub(crate) fn tables() -> String {
         .into_iter()
         .map(|scenario| Row { systems: COMPARED.map(|which| (which, figures(&scenario, which))).to_vec(), scenario })
         .collect();
-    [goodput(&rows), behind(&rows), details(&rows), own(&rows), settings(), witness()].join("\n")
+    [goodput(&rows), behind(&rows), details(&rows), own(&rows), overflow::table(), settings(), witness()].join("\n")
 }
 
 fn goodput(rows: &[Row]) -> String {

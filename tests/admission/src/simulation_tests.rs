@@ -6,8 +6,10 @@ use crate::arrivals::{Arrivals, HOUR, SECOND};
 use crate::draw::Draw;
 use crate::figures::Figures;
 use crate::lengths::Kind;
+use crate::overflow::{self, Outcome};
 use crate::report;
 use crate::scenario::{Loop, Retry, Scenario};
+use crate::spill::Rule;
 use crate::systems::{COMPARED, Which};
 use crate::world::{How, Run, play};
 
@@ -168,6 +170,38 @@ fn with_bedrock_nobody_is_refused_and_nobody_waits_past_the_deadline_for_long() 
     assert_eq!(count(&run, How::Refused) + count(&run, How::Expired) + count(&run, How::Left), 0);
     let late = run.ends.iter().filter(|end| !end.in_time).count();
     assert!(late * 100 <= run.calls, "{late} of {}", run.calls);
+}
+
+/// In every traffic of the table.
+fn compared(rival: Rule) -> Vec<(&'static str, Outcome, Outcome)> {
+    let of = |scenario: &Scenario, which| overflow::outcome(&Scenario { length: HOUR / 2, ..scenario.clone() }, which);
+    let all = overflow::scenarios();
+    let pair = |it: &Scenario| (it.name, of(it, Which::Overflow), of(it, Which::Spill(rival)));
+    all.iter().map(pair).collect()
+}
+
+#[test]
+fn hardly_anybody_is_late_for_far_less_money_than_when_whatever_finds_the_slots_taken_goes_to_bedrock() {
+    for (name, own, rival) in compared(Rule::InFlight(1)) {
+        assert!(own.late <= 0.012 && own.spend <= rival.spend * 0.9, "{name}: {own:?} against {rival:?}");
+    }
+}
+
+#[test]
+fn a_timeout_of_two_seconds_pays_more_for_the_same() {
+    for (name, own, rival) in compared(Rule::Silence(2 * SECOND)) {
+        assert!(own.spend <= rival.spend * 0.95, "{name}: {own:?} against {rival:?}");
+    }
+}
+
+#[test]
+fn who_lets_more_wait_in_front_of_ollama_has_more_of_them_late_for_the_same_money() {
+    for most in 2..=4 {
+        for (name, own, rival) in compared(Rule::InFlight(most)) {
+            let dearer = rival.spend >= own.spend;
+            assert!(dearer || rival.late >= own.late * 3.0, "{name}, {most}: {own:?} against {rival:?}");
+        }
+    }
 }
 
 #[test]

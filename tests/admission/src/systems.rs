@@ -11,6 +11,7 @@ use crate::arrivals::SECOND;
 use crate::causeway::Causeway;
 use crate::ollama::Ollama;
 use crate::scenario::{Call, Scenario};
+use crate::spill::{Rule, Spill};
 
 /// One attempt of a call, from its sending to its end.
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +84,8 @@ pub(crate) enum Which {
     Causeway,
     /// With Bedrock to go to.
     Overflow,
+    /// To Bedrock by a rule that foresees nothing.
+    Spill(Rule),
 }
 
 /// The systems of the tables.
@@ -99,6 +102,7 @@ impl Which {
             Which::Fifo(seconds) => format!("FIFO {seconds} s"),
             Which::Causeway => "Causeway".to_owned(),
             Which::Overflow => "with Bedrock".to_owned(),
+            Which::Spill(rule) => format!("{rule:?}"),
         }
     }
 
@@ -108,6 +112,7 @@ impl Which {
             Which::Alone => Box::new(Limit::new(usize::MAX)),
             Which::Limit(times) => Box::new(Limit::new(slots * times as usize)),
             Which::Fifo(seconds) => Box::new(Fifo::new(slots, seconds * SECOND)),
+            Which::Spill(rule) => Box::new(Spill::new(rule)),
             Which::Causeway | Which::Overflow => Box::new(Causeway::new(scenario, self == Which::Overflow)),
         }
     }

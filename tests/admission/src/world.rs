@@ -39,6 +39,7 @@ pub(crate) enum How {
 pub(crate) struct End {
     pub(crate) how: How,
     pub(crate) key: usize,
+    pub(crate) prompt: u32,
     pub(crate) tokens: u32,
     /// From the attempt or call whose deadline counts to the first token.
     pub(crate) first: Option<u64>,
@@ -362,6 +363,7 @@ impl World<'_> {
         self.run.ends.push(End {
             how,
             key: call.key,
+            prompt: call.prompt,
             tokens: call.answer,
             first: progress.first,
             in_time: progress.first.is_some_and(|first| first <= call.deadline),

@@ -56,7 +56,7 @@ impl Ledger {
         let Some(model) = self.models.get_mut(index) else {
             return refuse(RefusalCode::ModelNotFound, Duration::ZERO);
         };
-        let entry = entry(now, ticket, ask, model.learnt.overflow_p95_ms());
+        let entry = entry(now, ticket, ask, model.learnt.overflow_ms());
         model.queue.push(entry);
         if model.residency == Residency::Absent {
             self.loader.step(now, &mut self.models, &mut self.events);
@@ -90,12 +90,12 @@ impl Ledger {
 
 /// A free slot: only a request that is surely faster elsewhere goes there.
 fn admit(model: &mut Model, now: Instant, ticket: Ticket, ask: &Ask) -> Verdict {
-    let mut entry = entry(now, ticket, ask, model.learnt.overflow_p95_ms());
+    let mut entry = entry(now, ticket, ask, model.learnt.overflow_ms());
     let prefill = model.learnt.prefill(entry.need);
     let first = prefill.plus(Spread::exact(model.learnt.foreign(now)));
     let movable = ask.deadline.filter(|_| ask.overflow && !model.learnt.unsure(now));
     let late = movable.map(|deadline| millis(deadline.after)).filter(|allowed| *allowed < first.mean);
-    if let Some(allowed) = late.filter(|_| model.learnt.overflow_p95_ms() < first.mean) {
+    if let Some(allowed) = late.filter(|_| model.learnt.overflow_ms() < first.mean) {
         return Verdict::Overflow(overflow_reason(allowed, prefill.mean));
     }
     if model.learnt.enough() {
@@ -107,12 +107,12 @@ fn admit(model: &mut Model, now: Instant, ticket: Ticket, ask: &Ask) -> Verdict 
     Verdict::Admit
 }
 
-fn entry(now: Instant, ticket: Ticket, ask: &Ask, overflow_p95: f64) -> Entry {
+fn entry(now: Instant, ticket: Ticket, ask: &Ask, overflow_ms: f64) -> Entry {
     // A soft deadline moves only what can move.
     let moving = ask.deadline.filter(|deadline| deadline.hard || ask.overflow);
     let deadline = moving.and_then(|deadline| now.checked_add(deadline.after));
     let expires = now.checked_add(ask.queue_timeout.min(LONGEST_WAIT));
-    let lead = duration(overflow_p95).saturating_add(OVERFLOW_MARGIN);
+    let lead = duration(overflow_ms).saturating_add(OVERFLOW_MARGIN);
     let decide_by = deadline.filter(|_| ask.overflow).and_then(|deadline| deadline.checked_sub(lead));
     Entry {
         ticket,

@@ -28,9 +28,12 @@ const TEMPLATE_TOKENS: f64 = 512.0;
 const TOKENS_PER_CHUNK: u64 = 64;
 /// Load time until one was seen: a mid-size model from an SSD.
 const FIRST_LOAD_MS: f64 = 5_000.0;
-/// Bedrock's first token until enough were seen (inference.md).
+/// Bedrock's first token until enough were seen.
 const FIRST_OVERFLOW_MS: f64 = 800.0;
-/// Overflowed first tokens before their own p95 is used: below it is the largest of few.
+/// Share of Bedrock's first tokens that come within the time that is kept for them: of those who leave at the
+/// last moment the others are late.
+const OVERFLOW_SHARE: f64 = 0.99;
+/// Overflowed first tokens before their own percentile is used: below it is the largest of few.
 const OVERFLOW_SAMPLES: usize = 20;
 /// Foreign load that was seen once is half forgotten after this long without an answer.
 const FOREIGN_HALF_LIFE: f64 = 60_000.0;
@@ -116,7 +119,7 @@ pub(crate) struct Learnt {
     /// First tokens of Bedrock in milliseconds.
     overflow: Histogram,
     /// Kept beside it: every decision asks.
-    overflow_p95: f64,
+    overflow_ms: f64,
     answer: AnswerTime,
     finished: Option<Instant>,
 }
@@ -132,7 +135,7 @@ impl Default for Learnt {
             foreign_ms: 0.0,
             foreign_at: None,
             overflow: Histogram::default(),
-            overflow_p95: FIRST_OVERFLOW_MS,
+            overflow_ms: FIRST_OVERFLOW_MS,
             answer: AnswerTime::default(),
             finished: None,
         }
@@ -215,15 +218,15 @@ impl Learnt {
         self.foreign_at = Some(now);
     }
 
-    /// The milliseconds that 19 of 20 first tokens of Bedrock do not exceed.
-    pub(crate) fn overflow_p95_ms(&self) -> f64 {
-        self.overflow_p95
+    /// The milliseconds that 99 of 100 first tokens of Bedrock do not exceed.
+    pub(crate) fn overflow_ms(&self) -> f64 {
+        self.overflow_ms
     }
 
     pub(crate) fn record_overflow(&mut self, first_token: Duration) {
         self.overflow.record(u32::try_from(first_token.as_millis()).unwrap_or(u32::MAX));
         if self.overflow.len() >= OVERFLOW_SAMPLES {
-            self.overflow_p95 = self.overflow.quantile(0.95).unwrap_or(FIRST_OVERFLOW_MS);
+            self.overflow_ms = self.overflow.quantile(OVERFLOW_SHARE).unwrap_or(FIRST_OVERFLOW_MS);
         }
     }
 

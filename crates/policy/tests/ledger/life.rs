@@ -7,7 +7,7 @@ use causeway_policy::{
 };
 
 use crate::gpu::Gpu;
-use crate::world::{ANSWER, World, close, honest, ms, overflow, refusal, settings};
+use crate::world::{ANSWER, TOKENS, World, close, honest, ms, overflow, refusal, settings};
 
 #[test]
 fn a_stream_cancelled_while_decoding_holds_its_slot_for_a_tenth_of_a_second() {
@@ -85,7 +85,7 @@ fn reports_about_a_ticket_that_is_done_change_nothing() {
     let before = world.status();
     assert_eq!(world.ledger.first_token(world.now, ticket), None);
     world.ledger.progress(world.now, ticket, 9);
-    world.ledger.finished(world.now, ticket, honest());
+    world.ledger.finished(world.now, ticket, honest(TOKENS));
     world.ledger.cancelled(world.now, ticket);
     world.ledger.failed(world.now, ticket);
     assert_eq!(world.status(), before);
@@ -100,7 +100,7 @@ fn what_was_cut_off_teaches_nothing_even_where_ollama_reports_its_end() {
         world.now += ms(100);
         world.ledger.first_token(world.now, ticket);
         world.ledger.cancelled(world.now, ticket);
-        world.ledger.finished(world.now, ticket, honest());
+        world.ledger.finished(world.now, ticket, honest(TOKENS));
         assert_eq!((world.status().in_flight, world.status().releasing), (0, 0));
     }
     assert_eq!(world.status().answer, ANSWER);

@@ -142,7 +142,7 @@ impl Ollama {
             Due::End(ticket) => {
                 self.running.retain(|(other, _)| *other != ticket);
                 self.ledger.progress(self.now, ticket, TOKENS);
-                self.ledger.finished(self.now, ticket, honest());
+                self.ledger.finished(self.now, ticket, honest(TOKENS));
             }
             Due::Loaded => {
                 while self.memory.len() >= self.room {

@@ -120,18 +120,18 @@ fn told(measured: Measured) -> Duration {
 #[test]
 fn durations_and_counts_that_cannot_be_true_are_replaced_by_the_own_clock() {
     let zero = Some(Duration::ZERO);
-    let with = |prefill, decode| Measured { prompt_eval_duration: prefill, eval_duration: decode, ..honest() };
+    let with = |prefill, decode| Measured { prompt_eval_duration: prefill, eval_duration: decode, ..honest(TOKENS) };
     let lies = [
         ("nothing told", Measured::default()),
         ("zero durations", with(zero, zero)),
-        ("no prefill", with(None, honest().eval_duration)),
+        ("no prefill", with(None, honest(TOKENS).eval_duration)),
         ("a hundredth of the time", with(Some(ms(1)), Some(ms(10)))),
         ("huge durations", with(Some(Duration::MAX), Some(Duration::MAX))),
-        ("a huge load", Measured { load_duration: Some(Duration::MAX), ..honest() }),
-        ("a huge count", Measured { eval_count: Some(u64::MAX), prompt_eval_count: Some(u64::MAX), ..honest() }),
-        ("no tokens", Measured { eval_count: Some(0), prompt_eval_count: Some(0), ..honest() }),
-        ("no duration of the answer", Measured { eval_duration: None, cached: Some(0), ..honest() }),
-        ("more cached than there is", Measured { cached: Some(u64::MAX), ..honest() }),
+        ("a huge load", Measured { load_duration: Some(Duration::MAX), ..honest(TOKENS) }),
+        ("a huge count", Measured { eval_count: Some(u64::MAX), prompt_eval_count: Some(u64::MAX), ..honest(TOKENS) }),
+        ("no tokens", Measured { eval_count: Some(0), prompt_eval_count: Some(0), ..honest(TOKENS) }),
+        ("no duration of the answer", Measured { eval_duration: None, cached: Some(0), ..honest(TOKENS) }),
+        ("more cached than there is", Measured { cached: Some(u64::MAX), ..honest(TOKENS) }),
     ];
     for (lie, measured) in lies {
         let wait = told(measured);
@@ -142,7 +142,7 @@ fn durations_and_counts_that_cannot_be_true_are_replaced_by_the_own_clock() {
 
 #[test]
 fn a_prompt_that_was_cached_whole_does_not_make_a_token_slow() {
-    let slow = told(Measured { cached: honest().prompt_eval_count, ..honest() });
+    let slow = told(Measured { cached: honest(TOKENS).prompt_eval_count, ..honest(TOKENS) });
     assert!(slow <= ANSWER + PREFILL + ms(60), "{slow:?}");
 }
 
@@ -157,7 +157,7 @@ fn a_prompt_that_the_cache_may_have_shortened_teaches_nothing_of_prefill() {
         world.ledger.first_token(world.now, ticket);
         world.now += ms(1_000);
         world.ledger.progress(world.now, ticket, TOKENS);
-        world.ledger.finished(world.now, ticket, Measured { prompt_eval_duration: Some(ms(10)), ..honest() });
+        world.ledger.finished(world.now, ticket, Measured { prompt_eval_duration: Some(ms(10)), ..honest(TOKENS) });
     }
     let long = Ask { prompt_bytes: 8_000, ..world.soft(1_000) };
     assert_eq!(world.submit(&long).1, overflow(causeway_policy::OverflowReason::CallerDeadline));
@@ -173,7 +173,7 @@ fn cached_tokens_that_are_told_are_taken_off() {
         world.ledger.first_token(world.now, ticket);
         world.now += ms(1_000);
         world.ledger.progress(world.now, ticket, TOKENS);
-        let measured = Measured { cached: Some(90), prompt_eval_duration: Some(ms(50)), ..honest() };
+        let measured = Measured { cached: Some(90), prompt_eval_duration: Some(ms(50)), ..honest(TOKENS) };
         world.ledger.finished(world.now, ticket, measured);
     }
     // Fifty milliseconds for ten tokens: five a token, so 100 of them are half a second.
@@ -196,7 +196,7 @@ fn streams_at_once_are_predicted_at_the_speed_of_streams_at_once() {
         world.now += ms(2_000);
         for ticket in both {
             world.ledger.progress(world.now, ticket, TOKENS);
-            world.ledger.finished(world.now, ticket, Measured { eval_duration: Some(ms(2_000)), ..honest() });
+            world.ledger.finished(world.now, ticket, Measured { eval_duration: Some(ms(2_000)), ..honest(TOKENS) });
         }
     }
     let _both = [world.admitted(), world.admitted()];

@@ -7,7 +7,7 @@ use causeway_policy::{
     Verdict,
 };
 
-use crate::world::{ANSWER, PREFILL, World, close, ms, overflow, refusal, saturated, settings, start};
+use crate::world::{ANSWER, PREFILL, TOKENS, World, close, ms, overflow, refusal, saturated, settings, start};
 
 #[test]
 fn a_free_slot_admits_and_the_next_request_is_told_its_place_and_time() {
@@ -128,6 +128,44 @@ fn a_report_that_comes_before_the_timer_does_not_lose_that_last_time() {
     world.ledger.progress(world.now, running, 1);
     assert!(world.ledger.poll_timeout().is_some_and(|due| due <= world.now), "it is due at once");
     assert_eq!(world.pass(ms(0)), [Event::Overflow(ticket, OverflowReason::PredictedWait)]);
+}
+
+/// Answers of which half are short and half long: 0.1 s and 3.9 s, in turn.
+fn uneven() -> World {
+    let mut world = World::new(1);
+    for number in 0..20 {
+        let ticket = world.admitted();
+        world.now += PREFILL;
+        world.ledger.first_token(world.now, ticket);
+        world.finish_with(ticket, if number % 2 == 0 { 5 } else { 195 });
+    }
+    world
+}
+
+#[test]
+fn while_leaving_later_costs_no_deadline_some_hope_of_a_slot_is_enough_to_stay() {
+    let mut world = uneven();
+    let running = world.admitted();
+    let ask = world.soft(1_500);
+    let ticket = world.queued(&ask);
+    let expected = world.ledger.forecast(world.now, ticket).unwrap().first_token;
+    assert!(expected > ms(1_500), "{expected:?}: on average it is late");
+    world.pass(PREFILL);
+    world.ledger.first_token(world.now, running);
+    world.finish_with(running, 5);
+    assert_eq!(world.events(), [Event::Granted(ticket)]);
+}
+
+#[test]
+fn hope_ends_at_the_last_moment_to_leave_and_where_too_many_are_ahead() {
+    let mut world = uneven();
+    world.admitted();
+    let ask = world.soft(1_500);
+    let ticket = world.queued(&ask);
+    assert_eq!(world.submit(&ask).1, overflow(OverflowReason::PredictedWait), "behind two there is no hope");
+    // Bedrock's 800 ms and 50 ms before the deadline.
+    assert_eq!(world.pass(ms(649)), []);
+    assert_eq!(world.pass(ms(1)), [Event::Overflow(ticket, OverflowReason::PredictedWait)]);
 }
 
 #[test]
@@ -285,7 +323,7 @@ fn short_chats_make_no_longer_prompt_look_too_long() {
         assert_eq!(verdict, Verdict::Admit);
         world.ledger.first_token(world.now, ticket);
         // The template and a system text count as tokens and not as bytes.
-        let measured = Measured { prompt_eval_count: Some(300), ..crate::world::honest() };
+        let measured = Measured { prompt_eval_count: Some(300), ..crate::world::honest(TOKENS) };
         world.ledger.finished(world.now, ticket, measured);
         world.events();
     }
@@ -302,7 +340,7 @@ fn an_id_that_names_no_model_is_refused() {
     let ask = Ask { model: stranger, ..world.ask() };
     let (ticket, verdict) = world.submit(&ask);
     assert_eq!(refusal(verdict).code, RefusalCode::ModelNotFound);
-    world.ledger.finished(world.now, ticket, crate::world::honest());
+    world.ledger.finished(world.now, ticket, crate::world::honest(TOKENS));
     assert_eq!(world.ledger.forecast(world.now, ticket), None::<Forecast>);
 }
 

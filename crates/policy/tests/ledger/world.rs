@@ -124,9 +124,14 @@ impl World {
 
     /// The rest of a standard answer whose first token came now.
     pub(crate) fn finish(&mut self, ticket: Ticket) {
-        self.now += PER_TOKEN * TOKENS;
-        self.ledger.progress(self.now, ticket, TOKENS);
-        self.ledger.finished(self.now, ticket, honest());
+        self.finish_with(ticket, TOKENS);
+    }
+
+    /// The same for an answer of so many tokens.
+    pub(crate) fn finish_with(&mut self, ticket: Ticket, tokens: u32) {
+        self.now += PER_TOKEN * tokens;
+        self.ledger.progress(self.now, ticket, tokens);
+        self.ledger.finished(self.now, ticket, honest(tokens));
     }
 
     pub(crate) fn status(&self) -> ModelStatus {
@@ -134,16 +139,16 @@ impl World {
     }
 }
 
-/// What an honest Ollama says of a standard answer.
-pub(crate) fn honest() -> Measured {
+/// What an honest Ollama says of an answer of so many tokens to the standard prompt.
+pub(crate) fn honest(tokens: u32) -> Measured {
     Measured {
         prompt_eval_count: Some(100),
         cached: None,
         prompt_eval_duration: Some(PREFILL),
-        eval_count: Some(u64::from(TOKENS)),
-        eval_duration: Some(PER_TOKEN * TOKENS),
+        eval_count: Some(u64::from(tokens)),
+        eval_duration: Some(PER_TOKEN * tokens),
         load_duration: Some(ms(5)),
-        total_duration: Some(ANSWER),
+        total_duration: Some(PREFILL + PER_TOKEN * tokens),
     }
 }
 
