@@ -9,21 +9,19 @@ mod fairness;
 mod occupancy;
 mod parallel;
 mod prediction;
-mod unsaturated;
+pub(crate) mod unsaturated;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use causeway_standin::{Config, Model, Running, Standin};
-use serde::Serialize;
-
+use crate::bounds::{Report, Row};
 use crate::causeway::{Causeway, Program};
-use crate::output::{number, progress};
+use crate::output::progress;
+use causeway_standin::{Config, Model, Running, Standin};
 
 /// The scenarios.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 pub(crate) enum Scenario {
     Occupancy,
     HardDeadline,
@@ -55,87 +53,6 @@ const MODEL: &str = "m:latest";
 /// Callers of every scenario with a closed loop.
 const CALLERS: usize = 8;
 
-/// A bound on a figure.
-#[derive(Clone, Copy, Debug, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Bound {
-    AtMost(f64),
-    AtLeast(f64),
-    Within(f64, f64),
-    /// No bound: told for who reads the others.
-    None,
-}
-
-impl Bound {
-    fn holds(self, value: f64) -> bool {
-        match self {
-            Self::AtMost(most) => value <= most,
-            Self::AtLeast(least) => value >= least,
-            Self::Within(least, most) => (least..=most).contains(&value),
-            Self::None => true,
-        }
-    }
-
-    fn text(self) -> String {
-        match self {
-            Self::AtMost(most) => format!("≤ {most}"),
-            Self::AtLeast(least) => format!("≥ {least}"),
-            Self::Within(least, most) => format!("{least} to {most}"),
-            Self::None => String::new(),
-        }
-    }
-}
-
-/// The verdict on a figure that is not what it must be.
-const MISSED: &str = "missed";
-
-/// One figure.
-#[derive(Debug, Serialize)]
-pub(crate) struct Row {
-    figure: String,
-    value: Option<f64>,
-    #[serde(skip)]
-    digits: usize,
-    must: Bound,
-    aim: Bound,
-    verdict: &'static str,
-}
-
-impl Row {
-    /// A figure with its bounds; NaN: it was not measured.
-    fn new(figure: impl Into<String>, value: f64, digits: usize, must: Bound, aim: Bound) -> Self {
-        let verdict = match (must, aim) {
-            _ if value.is_nan() => "not measured",
-            (Bound::None, Bound::None) => "",
-            _ if !must.holds(value) => MISSED,
-            (_, Bound::None) => "must met",
-            _ if aim.holds(value) => "aim met",
-            _ => "must met",
-        };
-        Self { figure: figure.into(), value: Some(value).filter(|value| !value.is_nan()), digits, must, aim, verdict }
-    }
-
-    /// A figure without bounds.
-    fn told(figure: impl Into<String>, value: f64, digits: usize) -> Self {
-        Self::new(figure, value, digits, Bound::None, Bound::None)
-    }
-}
-
-/// All figures of one run.
-#[derive(Debug, Serialize)]
-pub(crate) struct Report {
-    cores: usize,
-    scenarios: Vec<(Scenario, Vec<Row>)>,
-}
-
-impl Report {
-    /// The figures that are not what they must be.
-    pub(crate) fn missed(&self) -> Vec<&str> {
-        let rows = self.scenarios.iter().flat_map(|(_, rows)| rows);
-        rows.filter(|row| row.verdict == MISSED).map(|row| row.figure.as_str()).collect()
-    }
-}
-
 /// What is asked for.
 pub(crate) struct Asked {
     pub(crate) only: Vec<Scenario>,
@@ -152,10 +69,9 @@ pub(crate) async fn run(asked: Asked) -> anyhow::Result<Report> {
     for scenario in chosen {
         progress(scenario.name());
         let rows = one(scenario, asked.quick, asked.before.as_deref()).await?;
-        scenarios.push((scenario, rows));
+        scenarios.push((scenario.name(), rows));
     }
-    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
-    Ok(Report { cores, scenarios })
+    Ok(Report::new(scenarios))
 }
 
 async fn one(scenario: Scenario, quick: bool, before: Option<&Path>) -> anyhow::Result<Vec<Row>> {
@@ -171,7 +87,7 @@ async fn one(scenario: Scenario, quick: bool, before: Option<&Path>) -> anyhow::
                 progress("unsaturated: left out, for want of --before (docs/performance.md)");
                 return Ok(Vec::new());
             };
-            unsaturated::measure(before, if quick { 1 } else { 9 }, if quick { 300 } else { 2_000 }).await
+            unsaturated::measure(before, &[], if quick { (1, 300) } else { (9, 2_000) }, (1.2, 1.05)).await
         }
     }
 }
@@ -188,29 +104,4 @@ async fn stack(model: Model, slots: usize, parallel: usize) -> anyhow::Result<(A
 fn fixed(answer: Duration) -> Model {
     // Twenty steps: to the first token, then from token to token.
     Model::named(MODEL).paced(20, answer / 20, answer / 20)
-}
-
-/// The markdown table.
-pub(crate) fn markdown(report: &Report) -> String {
-    let mut out = String::from("| figure | measured | must | aim | verdict |\n|---|---|---|---|---|\n");
-    for (scenario, rows) in &report.scenarios {
-        for Row { figure, value, digits, must, aim, verdict } in rows {
-            let value = number(value.unwrap_or(f64::NAN), *digits);
-            let (must, aim) = (must.text(), aim.text());
-            out.push_str(&format!("| {}: {figure} | {value} | {must} | {aim} | {verdict} |\n", scenario.name()));
-        }
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_verdict_tells_aim_must_and_what_was_not_measured_apart() {
-        let verdict = |value| Row::new("", value, 0, Bound::AtLeast(95.0), Bound::AtLeast(99.0)).verdict;
-        assert_eq!([94.0, 96.0, 99.5, f64::NAN].map(verdict), ["missed", "must met", "aim met", "not measured"]);
-        assert_eq!(Row::told("", 3.0, 0).verdict, "");
-    }
 }

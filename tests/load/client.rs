@@ -62,6 +62,8 @@ pub(crate) struct Head {
     pub(crate) request_id: Option<String>,
     /// `retry-after-ms`.
     pub(crate) retry_after: Option<Duration>,
+    /// Bedrock answered.
+    pub(crate) elsewhere: bool,
 }
 
 /// How the rest of the body is framed.
@@ -120,6 +122,8 @@ impl Connection {
                         read.request_id = Some(text()?.to_owned());
                     } else if header.name.eq_ignore_ascii_case("retry-after-ms") {
                         read.retry_after = Some(Duration::from_millis(text()?.parse()?));
+                    } else if header.name.eq_ignore_ascii_case("x-causeway-served-by") {
+                        read.elsewhere = text()? == "bedrock";
                     }
                 }
                 self.framing = framing.context("neither length nor chunks")?;

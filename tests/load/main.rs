@@ -7,6 +7,7 @@
 
 mod admission;
 mod answer;
+mod bounds;
 mod caller;
 mod causeway;
 mod client;
@@ -16,6 +17,7 @@ mod endurance;
 mod figures;
 mod machine;
 mod output;
+mod overflow;
 mod pair;
 mod proxy;
 mod scenario;
@@ -68,6 +70,21 @@ enum Command {
         #[arg(long)]
         quick: bool,
         /// A quickstart built from before the admission, to compare an unsaturated first token with
+        #[arg(long, value_name = "PATH")]
+        before: Option<PathBuf>,
+        /// Also write the figures here
+        #[arg(long)]
+        json: Option<PathBuf>,
+    },
+    /// What overflow promises, with an emulated Bedrock: lateness, what goes there, what it adds
+    Overflow {
+        /// Only these scenarios
+        #[arg(long, value_enum, value_delimiter = ',')]
+        only: Vec<overflow::Scenario>,
+        /// Short runs: see that it works
+        #[arg(long)]
+        quick: bool,
+        /// A quickstart built from before overflow, to compare an unsaturated first token with
         #[arg(long, value_name = "PATH")]
         before: Option<PathBuf>,
         /// Also write the figures here
@@ -137,12 +154,11 @@ async fn obey(command: Command) -> anyhow::Result<()> {
         }
         Command::Admission { only, quick, before, json } => {
             let report = admission::run(admission::Asked { only, quick, before }).await?;
-            print(&admission::markdown(&report));
-            write(json, &report)?;
-            let missed = report.missed();
-            // A short run shows that it works, not how well.
-            ensure!(quick || missed.is_empty(), "missed what it must reach: {}", missed.join("; "));
-            Ok(())
+            told(&report, quick, json)
+        }
+        Command::Overflow { only, quick, before, json } => {
+            let report = overflow::run(overflow::Asked { only, quick, before }).await?;
+            told(&report, quick, json)
         }
         Command::Crowd { callers, answers, overflow, url, key, status_url, model, plain } => {
             let running = match (url, key, status_url, model) {
@@ -154,6 +170,16 @@ async fn obey(command: Command) -> anyhow::Result<()> {
             crowd::run(crowd::Asked { callers, answers, overflow, running, plain }).await
         }
     }
+}
+
+/// Shows figures that have bounds; one that misses what it must be is an error.
+fn told(report: &bounds::Report, quick: bool, json: Option<PathBuf>) -> anyhow::Result<()> {
+    print(&bounds::markdown(report));
+    write(json, report)?;
+    let missed = report.missed();
+    // A short run shows that it works, not how well.
+    ensure!(quick || missed.is_empty(), "missed what it must reach: {}", missed.join("; "));
+    Ok(())
 }
 
 /// The figures as JSON, where a place for them is named.

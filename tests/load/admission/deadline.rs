@@ -12,7 +12,8 @@ use causeway_standin::Ran;
 use tokio::task::JoinSet;
 
 use super::occupancy::ANSWER;
-use super::{Bound, CALLERS, MODEL, Row, fixed, stack};
+use super::{CALLERS, MODEL, fixed, stack};
+use crate::bounds::{Bound, Row};
 use crate::caller::{Asked, Caller, occupancy};
 use crate::client::Target;
 use crate::figures::{Samples, ms};

@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use super::{Bound, MODEL, Row, fixed, stack};
+use super::{MODEL, fixed, stack};
+use crate::bounds::{Bound, Row};
 use crate::caller::closed_loop;
 
 /// Callers of either key, each in a closed loop.

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use super::{Bound, CALLERS, MODEL, Row, fixed, stack};
+use super::{CALLERS, MODEL, fixed, stack};
+use crate::bounds::{Bound, Row};
 use crate::caller::{closed_loop, occupancy, overlaps};
 
 /// Every answer takes this long.

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use serde_json::Value;
 
-use super::{Bound, CALLERS, MODEL, Row, fixed, stack};
+use super::{CALLERS, MODEL, fixed, stack};
+use crate::bounds::{Bound, Row};
 use crate::caller::{closed_loop, overlaps};
 use crate::client::Target;
 use crate::figures::Samples;

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use causeway_standin::Model;
 use serde::Deserialize;
 
-use super::{Bound, CALLERS, MODEL, Row, fixed, stack};
+use super::{CALLERS, MODEL, fixed, stack};
+use crate::bounds::{Bound, Row};
 use crate::caller::{Asked, closed_loop};
 use crate::client::Target;
 use crate::figures::{Samples, ms};
