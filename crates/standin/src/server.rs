@@ -199,6 +199,13 @@ impl Handle {
     }
 }
 
+impl Running {
+    /// Ends it at once, as dropping does: its connections break off.
+    pub fn stop(&self) {
+        self.task.abort();
+    }
+}
+
 impl Deref for Running {
     type Target = Handle;
 
@@ -209,7 +216,7 @@ impl Deref for Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.task.abort();
+        self.stop();
     }
 }
 

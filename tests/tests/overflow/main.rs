@@ -4,6 +4,7 @@
 //! Every test ends by the emulator's looking for the canary in all that it was sent.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
+mod everywhere;
 mod failures;
 mod privacy;
 mod verdicts;
@@ -44,21 +45,18 @@ impl Way {
 
     /// The same for models of this pattern, with this budget and these further settings.
     async fn with(pattern: &str, daily: &str, settings: &str) -> Self {
-        Self::build(pattern, daily, settings, 0).await
+        Self::build(vec![paced("m"), paced("secret")], pattern, daily, settings, 0).await
     }
 
     /// The same with a hedge after so many milliseconds.
     async fn hedged(ms: u32) -> Self {
-        Self::build("m", "5.0", "", ms).await
+        Self::build(vec![paced("m")], "m", "5.0", "", ms).await
     }
 
-    async fn build(pattern: &str, daily: &str, settings: &str, hedge: u32) -> Self {
+    async fn build(models: Vec<Model>, pattern: &str, daily: &str, settings: &str, hedge: u32) -> Self {
         let bedrock = Arc::new(Emulator::start().await);
         bedrock.default_script(Script::text("from bedrock"));
-        let model = Model::named("m").paced(20, Duration::ZERO, Duration::from_millis(10));
-        let other = Model::named("secret").paced(20, Duration::ZERO, Duration::from_millis(10));
-        let config =
-            Config { models: vec![model, other], parallel: 64, record: 512, log_runs: true, ..Config::default() };
+        let config = Config { models, parallel: 64, record: 512, log_runs: true, ..Config::default() };
         let standin = Standin::spawn(config).await.unwrap();
         let stack = Quickstart::start(binary(), &["--ollama", &standin.url()]).await.unwrap();
         let settings = format!(
@@ -119,7 +117,13 @@ impl Way {
 
     /// Takes the only slot of `m`, until the stream is dropped.
     async fn hold(&self) -> impl Stream<Item = reqwest::Result<bytes::Bytes>> + Unpin + use<> {
+        self.hold_of("m").await
+    }
+
+    /// The same of another model.
+    async fn hold_of(&self, model: &str) -> impl Stream<Item = reqwest::Result<bytes::Bytes>> + Unpin + use<> {
         let mut body = chat("hold");
+        body["model"] = json!(model);
         body["options"] = json!({"num_predict": ENDLESS});
         let held = self.request("/api/chat", &body).header("x-causeway-route", "local-only");
         let response = held.send().await.unwrap();
@@ -146,6 +150,17 @@ impl Way {
         }
     }
 
+    /// Waits until the edge's own machine serves this model: it is loaded then.
+    async fn until_served(&self, model: &str) {
+        let body = json!({"model": model, "messages": [{"role": "user", "content": "here?"}]});
+        poll_until("the model is loaded and serves", PATIENCE, async || {
+            let answer = self.request("/api/chat", &body).header("x-causeway-route", "local-only").send().await?;
+            Ok((answer.status() == 200).then_some(()))
+        })
+        .await
+        .unwrap();
+    }
+
     async fn status(&self) -> Value {
         self.edge.status.get("/api/status").await.unwrap().json()
     }
@@ -162,6 +177,11 @@ fn binary() -> &'static Path {
 
 async fn whole(response: reqwest::Response) -> Answer {
     tokio::time::timeout(PATIENCE, Answer::read(response)).await.unwrap().unwrap()
+}
+
+/// Answers in a fifth of a second.
+fn paced(name: &str) -> Model {
+    Model::named(name).paced(20, Duration::ZERO, Duration::from_millis(10))
 }
 
 fn chat(prompt: &str) -> Value {
