@@ -111,10 +111,6 @@ struct Stack {
 /// With answers as long here as there, and so many slots.
 async fn stack(slots: usize) -> anyhow::Result<Stack> {
     let model = Model::named(MODEL).paced(TOKENS, ANSWER / TOKENS, ANSWER / TOKENS);
-    stack_of(model, slots).await
-}
-
-async fn stack_of(model: Model, slots: usize) -> anyhow::Result<Stack> {
     let bedrock = Emulator::start().await;
     let words = usize::try_from(TOKENS)?;
     bedrock.default_script(Script::tokens(words).first_token_after(BEDROCK).token_every(ANSWER / TOKENS));

@@ -1,23 +1,18 @@
 //! Ollama dies while callers wait for it; Bedrock refuses every second call.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
-use causeway_standin::Model;
+use causeway_standin::Fault;
 use tokio::task::JoinSet;
 
 use super::lateness::share;
-use super::{BEDROCK, MODEL, Stack, TOKENS, stack, stack_of};
+use super::{BEDROCK, MODEL, Stack, stack};
 use crate::bounds::{Bound, Row};
 use crate::caller::Caller;
 use crate::figures::{Samples, ms};
 
 /// Streams that wait for Ollama's first token when it dies.
 const STREAMS: usize = 20;
-
-/// Its first token: long after the death.
-const PREFILL: Duration = Duration::from_secs(60);
 
 /// The soft deadline is the daemon's own: who is refused by Bedrock can wait here.
 const CALLERS: usize = 8;
@@ -27,18 +22,18 @@ const THROTTLED: u32 = 50;
 pub(super) async fn killed(rounds: usize) -> anyhow::Result<Vec<Row>> {
     let (mut added, mut errors, mut count) = (Samples::default(), 0.0, 0.0);
     for _ in 0..rounds {
-        let model = Model::named(MODEL).paced(TOKENS, PREFILL, Duration::from_millis(10));
-        let Stack { standin, bedrock: _bedrock, causeway } = stack_of(model, STREAMS * 2).await?;
+        let stack = stack(STREAMS * 2).await?;
+        stack.teach().await?;
+        stack.standin.fail_next(STREAMS, Fault::SilentAfter(0));
+        let Stack { standin, bedrock: _bedrock, causeway } = stack;
         let mut tasks = JoinSet::new();
         for _ in 0..STREAMS {
             let mut caller = Caller::new(&causeway.target, MODEL, "").await?;
             tasks.spawn(async move { caller.ask().await });
         }
         standin.until(|standin| standin.in_flight() == STREAMS).await;
-        let standin = Arc::into_inner(standin);
-        ensure!(standin.is_some(), "the stand-in is held elsewhere");
         let died = Instant::now();
-        drop(standin);
+        standin.stop();
         while let Some(done) = tasks.join_next().await {
             let asked = done??;
             count += 1.0;
