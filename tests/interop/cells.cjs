@@ -2,6 +2,7 @@
 "use strict";
 
 const assert = require("node:assert/strict");
+const readline = require("node:readline");
 
 const SCRIPTED = process.env.CAUSEWAY_SCRIPTED === "1";
 const MODELS = JSON.parse(process.env.CAUSEWAY_MODELS);
@@ -65,18 +66,18 @@ async function eightAtOnce(ask) {
 }
 
 async function run(cells) {
-  const wanted = process.argv.slice(2);
-  for (const [name, cell] of Object.entries(cells)) {
-    if (wanted.length === 0) {
-      console.log(name);
-    } else if (wanted.includes(name)) {
-      try {
-        await cell();
-        console.log(`cell ${name} ok`);
-      } catch (error) {
-        console.log(`cell ${name} failed\n${error.stack}`);
-      }
+  if (process.argv[2] === "list") {
+    console.log(Object.keys(cells).join("\n"));
+    return;
+  }
+  for await (const name of readline.createInterface({ input: process.stdin })) {
+    let report = "ok";
+    try {
+      await cells[name]();
+    } catch (error) {
+      report = `failed\n${error.stack}`;
     }
+    console.log(`cell ${name} ${report}\nend of cell`);
   }
 }
 

@@ -102,14 +102,16 @@ def eight_at_once(ask):
 
 
 def run(cells):
-    """Runs the cells named in the arguments, or lists all of them; a line for each."""
-    wanted = sys.argv[1:]
-    for cell in cells:
-        if not wanted:
-            print(cell.__name__)
-        elif cell.__name__ in wanted:
-            try:
-                cell()
-                print(f"cell {cell.__name__} ok", flush=True)
-            except Exception:
-                print(f"cell {cell.__name__} failed\n{traceback.format_exc()}", flush=True)
+    """Lists the cells, or runs those that standard input names, each when the one before is reported."""
+    named = {cell.__name__: cell for cell in cells}
+    if sys.argv[1:] == ["list"]:
+        print(*named, sep="\n")
+        return
+    for line in sys.stdin:
+        name = line.strip()
+        try:
+            named[name]()
+            report = "ok"
+        except Exception:
+            report = "failed\n" + traceback.format_exc()
+        print(f"cell {name} {report}\nend of cell", flush=True)

@@ -1,23 +1,32 @@
 //! Unmodified clients against quickstart, cell by cell of the table in `docs/interop.md`, which is
 //! checked against what their scripts offer.
 //!
-//! In front of the stand-in, whose every word is known, and, where there is one, of a real Ollama
-//! with a small model. Python clients run where `CAUSEWAY_PYTHON` names a Python that has
+//! In front of the stand-in, whose every word is known, of an emulated Bedrock behind a full machine,
+//! and, where there is one, of a real Ollama with a small model. Python clients run where `CAUSEWAY_PYTHON` names a Python that has
 //! `requirements.txt`, Node clients where `CAUSEWAY_NODE_MODULES` is the folder that `npm ci` filled
 //! from `package-lock.json`. What does not run says so.
 
 mod backend;
+mod full;
+mod hop;
+mod script;
 mod table;
+mod words;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::sync::Arc;
 
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context, ensure};
+use causeway_tests::bedrock::{Emulator, ErrorName};
 use causeway_tests::ollama;
 use causeway_tests::runner::{Runner, say, skipped};
+use futures_util::future::join_all;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, CLAUDE, NOVA};
+use crate::full::Full;
+use crate::script::Script;
 
 /// A client's name in the table, and its script.
 struct Client {
@@ -69,22 +78,69 @@ async fn main() -> anyhow::Result<ExitCode> {
     let mut runner = Runner::default();
     let mut offers = Vec::new();
     for client in &clients {
-        offers.push((client.name, machine.offers(client)?));
+        offers.push((client.name, machine.offers(client.script)?));
     }
+    let hops = machine.offers(hop::SCRIPT)?;
     runner
         .run("docs/interop.md says what the clients are tested for", {
             let offers = offers.clone();
-            async move { table::agrees(&offers) }
+            async move { table::agrees(&offers, &hops) }
         })
         .await;
     let stand_in = Backend::stand_in().await?;
     every_cell(&mut runner, &machine, &clients, &offers, &stand_in).await?;
     drop(stand_in);
+    overflow(&mut runner, &machine, &clients, &offers).await?;
+    hop(&mut runner, &machine).await?;
     if let Some(found) = found {
         let real = Backend::real(&found).await?;
         every_cell(&mut runner, &machine, &clients, &offers, &real).await?;
     }
     Ok(runner.finish())
+}
+
+/// Every cell that may leave the machine, while each of its slots is held.
+async fn overflow(
+    runner: &mut Runner,
+    machine: &Machine,
+    clients: &[&Client],
+    offers: &[(&str, Vec<String>)],
+) -> anyhow::Result<()> {
+    let bedrock = Emulator::start().await;
+    bedrock.decide(|call| match &call.model {
+        // In the midst of an answer, each in another way.
+        model if model == CLAUDE.breaker.1 => words::answer(call).truncate_after(4),
+        model if model == NOVA.breaker.1 => words::answer(call).throw_after(4, ErrorName::ModelStreamError),
+        _ => words::answer(call),
+    });
+    let models = [CLAUDE.model, CLAUDE.breaker, NOVA.model, NOVA.breaker];
+    let full = Arc::new(Full::open(&models, bedrock).await?);
+    let mut crowds = Vec::new();
+    for (local, _) in models {
+        crowds.push(full.hold(local).await?);
+    }
+    for family in [&CLAUDE, &NOVA] {
+        every_cell(runner, machine, clients, offers, &Backend::bedrock(&full, family)).await?;
+    }
+    let name = "every call of these left because its wait was predicted to be too long";
+    runner.run(name, async move { full.check_verdicts().await }).await;
+    Ok(())
+}
+
+/// Conversations that change sides, all at once: each has a model and so a slot of its own.
+async fn hop(runner: &mut Runner, machine: &Machine) -> anyhow::Result<()> {
+    let full = hop::machine().await?;
+    let conversations = hop::HOPPERS.map(|hopper| {
+        let mut command = machine.command(hop::SCRIPT);
+        hop::tell(&full, &mut command);
+        hop::conversation(&full, command, hopper)
+    });
+    for (hopper, outcome) in hop::HOPPERS.iter().zip(join_all(conversations).await) {
+        let name = format!("{} goes on with what the other side said", hopper.cell.replace('_', "-"));
+        runner.run(&name, async { outcome }).await;
+    }
+    runner.run("and left only while its slot was held", async move { full.check_verdicts().await }).await;
+    Ok(())
 }
 
 /// One process a client, one result a cell.
@@ -96,28 +152,19 @@ async fn every_cell(
     backend: &Backend,
 ) -> anyhow::Result<()> {
     for (client, (_, cells)) in clients.iter().zip(offers) {
-        let cells: Vec<String> = cells.iter().filter(|cell| backend.can(cell)).cloned().collect();
-        let mut command = machine.command(client);
-        command.args(&cells);
+        let mut command = machine.command(client.script);
         backend.tell(&mut command);
-        let output = tokio::task::spawn_blocking(move || command.output()).await??;
-        let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        for cell in cells {
-            let outcome = outcome(&said, &cell).map_err(|why| anyhow!("{why}\n{errors}"));
+        let mut script = Script::start(command)?;
+        for cell in cells.iter().filter(|cell| backend.can(cell)) {
+            let before = backend.mark();
+            let outcome = match script.run(cell).await {
+                Ok(()) => backend.check(cell, &before).await,
+                Err(why) => Err(why),
+            };
             runner.run(&format!("{} {cell} {}", client.name, backend.name), async { outcome }).await;
         }
     }
     Ok(())
-}
-
-/// What a script said of one cell.
-fn outcome(said: &str, cell: &str) -> anyhow::Result<()> {
-    let mut reports = said.split("cell ").filter_map(|report| report.strip_prefix(cell));
-    match reports.next().map(str::trim_start) {
-        Some(report) if report.starts_with("ok") => Ok(()),
-        Some(report) => bail!("{report}"),
-        None => bail!("the script ended before it:\n{said}"),
-    }
 }
 
 impl Machine {
@@ -131,9 +178,9 @@ impl Machine {
         client.script.ends_with(".py") || self.modules.is_some()
     }
 
-    fn command(&self, client: &Client) -> Command {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("interop").join(client.script);
-        let mut command = if client.script.ends_with(".py") {
+    fn command(&self, script: &str) -> Command {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("interop").join(script);
+        let mut command = if script.ends_with(".py") {
             let mut python = Command::new(&self.python);
             // Compiled scripts would lie in the checkout.
             python.env("PYTHONDONTWRITEBYTECODE", "1");
@@ -141,19 +188,20 @@ impl Machine {
         } else {
             Command::new("node")
         };
-        command.arg(script).env("NO_PROXY", "127.0.0.1");
+        command.arg(path).env("NO_PROXY", "127.0.0.1");
         if let Some(modules) = &self.modules {
             command.env("NODE_PATH", modules);
         }
         command
     }
 
-    /// The cells of a client's script.
-    fn offers(&self, client: &Client) -> anyhow::Result<Vec<String>> {
-        let mut command = self.command(client);
+    /// The cells of a script.
+    fn offers(&self, script: &str) -> anyhow::Result<Vec<String>> {
+        let mut command = self.command(script);
+        command.arg("list");
         backend::tell_nothing(&mut command);
-        let output = command.output().with_context(|| format!("cannot run {}", client.script))?;
-        ensure!(output.status.success(), "{}: {}", client.script, String::from_utf8_lossy(&output.stderr));
+        let output = command.output().with_context(|| format!("cannot run {script}"))?;
+        ensure!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
         Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
     }
 }

@@ -19,7 +19,7 @@ mod answer;
 mod api;
 mod config;
 mod observe;
-mod script;
+pub mod script;
 mod server;
 mod slots;
 pub mod text;

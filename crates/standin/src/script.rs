@@ -11,6 +11,7 @@
 //! - Thinking: a sentence that quotes the effort and the prompt, before all the rest.
 //!
 //! A string in an instance is what stands behind `name=` in the last message, else the name itself.
+//! Another backend's double in a test says the same by the public functions here.
 //! Absent: the `/v1` routes of a stand-in, which give invented text.
 
 mod picture;
@@ -19,6 +20,7 @@ mod schema;
 use serde_json::{Map, Value, json};
 
 pub(crate) use picture::decode;
+pub use picture::describe;
 pub(crate) use schema::Hints;
 
 /// Characters of a scripted token.
@@ -65,7 +67,7 @@ impl Scene<'_> {
 
     fn said(&self, next_id: impl FnMut() -> u64) -> Option<Vec<Piece>> {
         if !self.results.is_empty() {
-            return Some(texts(&format!("The tool said: {}", self.results.join("; "))));
+            return Some(texts(&quoted(&self.results)));
         }
         if !self.tools.is_empty() {
             return Some(self.calls(next_id));
@@ -84,7 +86,7 @@ impl Scene<'_> {
     fn structured(&self) -> Option<Value> {
         match self.format {
             Value::String(format) if format == "json" => Some(json!({"prompt": self.prompt})),
-            Value::Object(_) => Some(schema::instance(self.format, &Hints::of(self.prompt))),
+            Value::Object(_) => Some(instance(self.format, self.prompt)),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => None,
         }
     }
@@ -93,9 +95,8 @@ impl Scene<'_> {
         let name = |tool: &Value| tool["function"]["name"].as_str().unwrap_or_default().to_owned();
         let named: Vec<&Value> = self.tools.iter().filter(|tool| self.prompt.contains(&name(tool))).collect();
         let called = if named.is_empty() { self.tools.iter().take(1).collect() } else { named };
-        let hints = Hints::of(self.prompt);
         let call = |(index, tool): (usize, &Value)| {
-            let arguments = schema::instance(&tool["function"]["parameters"], &hints);
+            let arguments = instance(&tool["function"]["parameters"], self.prompt);
             let arguments = if arguments.is_object() { arguments } else { Value::Object(Map::new()) };
             Piece::Call(Call { id: format!("call_{:08x}", next_id()), index, name: name(tool), arguments })
         };
@@ -103,16 +104,35 @@ impl Scene<'_> {
     }
 }
 
+/// An instance of a JSON schema with the values that the prompt names: an answer in a form, or a tool's
+/// arguments.
+#[must_use]
+pub fn instance(schema: &Value, prompt: &str) -> Value {
+    schema::instance(schema, &Hints::of(prompt))
+}
+
+/// What is thought of a prompt.
+#[must_use]
+pub fn thought(effort: &str, prompt: &str) -> String {
+    format!("Effort {effort}. I was asked: {prompt}")
+}
+
+/// What is said of the results of tools.
+#[must_use]
+pub fn quoted(results: &[String]) -> String {
+    format!("The tool said: {}", results.join("; "))
+}
+
 fn thoughts(effort: &str, prompt: &str) -> Vec<Piece> {
-    let sentence = format!("Effort {effort}. I was asked: {prompt}");
-    cut(&sentence).map(Piece::Thinking).collect()
+    cut(&thought(effort, prompt)).map(Piece::Thinking).collect()
 }
 
 fn texts(text: &str) -> Vec<Piece> {
     cut(text).map(Piece::Text).collect()
 }
 
-fn cut(text: &str) -> impl Iterator<Item = String> {
+/// A text in scripted tokens.
+pub fn cut(text: &str) -> impl Iterator<Item = String> + use<> {
     let characters: Vec<char> = text.chars().collect();
     let tokens: Vec<String> = characters.chunks(TOKEN).map(|token| token.iter().collect()).collect();
     tokens.into_iter()

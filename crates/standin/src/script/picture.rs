@@ -15,7 +15,8 @@ pub(crate) fn decode(base64: &str) -> Result<Vec<u8>, String> {
 }
 
 /// `2 pictures: png of 70 bytes, jpeg of 12 bytes.`
-pub(super) fn describe(pictures: &[Vec<u8>]) -> String {
+#[must_use]
+pub fn describe(pictures: &[Vec<u8>]) -> String {
     let each: Vec<String> = pictures.iter().map(|bytes| format!("{} of {} bytes", kind(bytes), bytes.len())).collect();
     let plural = if pictures.len() == 1 { "picture" } else { "pictures" };
     format!("{} {plural}: {}.", pictures.len(), each.join(", "))
