@@ -295,6 +295,22 @@ fn at_most_four_cache_points_stand_anywhere() {
     body["system"].as_array_mut().unwrap().push(point.clone());
     refuses(CLAUDE, &body, "A maximum of 4 blocks with cache_control may be provided. Found 5.");
     refuses(CLAUDE, &says(json!([point])), "must follow the content that it caches");
+    let mut first = says(json!("a"));
+    first["system"] = json!([point, {"text": "Be brief."}]);
+    refuses(CLAUDE, &first, "but system.0 is one");
+}
+
+#[test]
+fn cache_points_stand_only_where_the_model_takes_them_and_the_longer_ones_first() {
+    let (five, hour) =
+        (json!({"cachePoint": {"type": "default"}}), json!({"cachePoint": {"type": "default", "ttl": "1h"}}));
+    let mut body = says(json!([{"text": "a"}, five]));
+    passes("amazon.nova-lite-v1:0", &body);
+    refuses("openai.gpt-oss-20b-1:0", &body, "did not allow prompt caching");
+    body["toolConfig"] = json!({"tools": [tool("weather"), hour]});
+    passes(CLAUDE, &body);
+    refuses("amazon.nova-lite-v1:0", &body, "did not allow prompt caching");
+    refuses(CLAUDE, &says(json!([{"text": "a"}, five, {"text": "b"}, hour])), "must not come after a ttl='5m'");
 }
 
 /// A request that thinks with this budget under this limit.
