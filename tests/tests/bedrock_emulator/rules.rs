@@ -418,6 +418,7 @@ fn a_family_lacks_what_it_is_said_to_lack() {
         (Feature::ToolChoice, "doesn't support the toolConfig.toolChoice field"),
         (Feature::Images, "doesn't support the image content block for the user role"),
         (Feature::Documents, "doesn't support the document content block for the user role"),
+        (Feature::CachePoints, "did not allow prompt caching"),
         (Feature::System, "doesn't support system messages"),
         (Feature::StopSequences, "doesn't support the stopSequences field"),
         (Feature::Prefill, "does not support assistant message prefill"),
@@ -433,6 +434,7 @@ fn a_family_lacks_what_it_is_said_to_lack() {
             }
             Feature::Images => body = says(json!([picture("gif", GIF, 9)])),
             Feature::Documents => body = says(json!([document("a"), {"text": "Read."}])),
+            Feature::CachePoints => body = says(json!([{"text": "a"}, {"cachePoint": {"type": "default"}}])),
             Feature::System => point(&mut body, "system", json!([{"text": "Be brief."}])),
             Feature::StopSequences => point(&mut body, "inferenceConfig", json!({"stopSequences": ["END"]})),
             Feature::Prefill => body = talk(json!([turn("user"), turn("assistant")])),
@@ -444,7 +446,8 @@ fn a_family_lacks_what_it_is_said_to_lack() {
                     json!({"textFormat": {"type": "json_schema", "structure": structure}}),
                 );
             }
-            Feature::OnDemand => {}
+            // What nova lacks by itself has a test of its own.
+            Feature::CachedTools | Feature::OnDemand => {}
         }
         passes(PLAIN, &body);
         let families = Families::none().with(Family::new("amazon.nova").lacks(feature));

@@ -98,7 +98,12 @@ pub(super) fn all(request: &Request) -> impl Iterator<Item = &Document> {
     parts
         .flat_map(|part| match part {
             Part::ToolResult(result) => result.parts.as_slice(),
-            part => std::slice::from_ref(part),
+            Part::Text(_)
+            | Part::Image(_)
+            | Part::Document(_)
+            | Part::CachePoint(_)
+            | Part::Thinking { .. }
+            | Part::ToolCall(_) => std::slice::from_ref(part),
         })
         .filter_map(|part| match part {
             Part::Document(document) => Some(&**document),
