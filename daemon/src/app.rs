@@ -81,7 +81,7 @@ pub(crate) async fn run(config: Config, identity: Identity, options: Options) ->
     let listener = listen(&config).await?;
     let mut signals = Signals::new()?;
     let mut config = config;
-    let (overflow, fault) = match open_overflow(&config).await {
+    let (overflow, fault) = match open_overflow(&config, &identity.edge).await {
         Ok(overflow) => (overflow, None),
         // This machine's own models are served all the same.
         Err(error) => {
@@ -373,10 +373,10 @@ async fn stopped(signals: &mut Signals) {
 }
 
 /// The ledger lies beside the identity's directory: both are this edge's, and only this service writes there.
-async fn open_overflow(config: &Config) -> anyhow::Result<Option<(Arc<Overflow>, Fresh)>> {
+async fn open_overflow(config: &Config, edge: &str) -> anyhow::Result<Option<(Arc<Overflow>, Fresh)>> {
     let Some(settings) = &config.overflow else { return Ok(None) };
     let directory = config.identity.directory.parent().unwrap_or(&config.identity.directory);
-    let (overflow, fresh) = Overflow::open(settings, &directory.join(LEDGER)).await?;
+    let (overflow, fresh) = Overflow::open(settings, &directory.join(LEDGER), edge).await?;
     let models = settings.mappings.iter().map(|mapping| mapping.local.as_str()).collect::<Vec<_>>().join(", ");
     tracing::info!(region = settings.region, models, "overflow to Bedrock is on");
     Ok(Some((overflow, Box::pin(fresh) as Fresh)))

@@ -93,7 +93,8 @@ fn allowed(open: &Open, routes: &Routes, route: Upstream, name: Option<&ModelNam
     let owner = name.map_or_else(|| routes.general(), |name| routes.ceiling(name));
     let both = |backend| owner.contains(&backend) && open.policy.allow.contains(&backend);
     let local = both(Backend::Local) || !route.is_inference();
-    let bedrock = both(Backend::Bedrock) && route.is_inference() && !route.makes_vectors();
+    let asked_there = route.is_inference() && !route.makes_vectors() || route == Upstream::AnthropicCountTokens;
+    let bedrock = both(Backend::Bedrock) && asked_there;
     if local || bedrock {
         return Ok(Allowed { local, bedrock });
     }

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use causeway_bedrock::{Target, needs};
+use causeway_bedrock::{Mapped, Target, map, needs};
 use causeway_dialect::anthropic::count;
-use causeway_dialect::chat::{BadRequest, Format, Input, Part, Request, Think};
+use causeway_dialect::chat::{BadRequest, Document, DocumentFormat, Format, Input, Part, Request, Think};
 use causeway_dialect::encode::Stamp;
 use causeway_dialect::model::ModelName;
 use causeway_dialect::native::{self, Bounds, Reader};
@@ -43,6 +43,8 @@ pub(crate) struct Job {
     pub(crate) request: Option<Arc<Request>>,
     /// Why none can.
     pub(crate) unmapped: Option<String>,
+    /// What of it no model on this machine can read; then only another backend may answer it.
+    pub(crate) unreadable: Option<String>,
     /// The route on Ollama.
     pub(crate) route: Upstream,
 }
@@ -164,10 +166,11 @@ fn with(parsed: Result<Request, BadRequest>, writing: Writing) -> Result<(Reques
     parsed.map(|request| (request, writing))
 }
 
-/// Tokens that a prompt has, about: the answer of `count_tokens`.
-pub(crate) fn count_tokens(body: &[u8]) -> Result<Vec<u8>, Failure> {
+/// Tokens that a prompt has, about, and the request as Bedrock can count it, where it can.
+pub(crate) fn count_tokens(body: &[u8], target: Option<&Target>) -> Result<(u64, Option<Mapped>), Failure> {
     let request = count::parse(body).map_err(invalid)?;
-    Ok(count::answer(count::estimate(&request, count::TOKENS_PER_BYTE)))
+    let mapped = target.and_then(|target| map(&request, target, &[]).ok());
+    Ok((count::estimate(&request, count::TOKENS_PER_BYTE), mapped))
 }
 
 fn text(about: About<'_>, mut request: Request, dialect: Writing) -> Result<Job, Failure> {
@@ -191,8 +194,9 @@ fn text(about: About<'_>, mut request: Request, dialect: Writing) -> Result<Job,
         ollama::Route::Generate => Upstream::OllamaGenerate,
     };
     let need = need(about.plan, &request);
+    let unreadable = request.unreadable_here().map(unreadable);
     // What is lost here is no matter where only Bedrock may answer.
-    let strict = about.plan.strict && about.plan.allow.local;
+    let strict = about.plan.strict && about.plan.allow.local && unreadable.is_none();
     let reader = Reader::new(&request);
     let able = about.target.map(|target| needs(&request, target, stamp.input_estimate));
     let (request, unmapped) = match able {
@@ -207,8 +211,20 @@ fn text(about: About<'_>, mut request: Request, dialect: Writing) -> Result<Job,
         common,
         request,
         unmapped,
+        unreadable,
         route,
     })
+}
+
+/// What a document is called that only some of Bedrock's models read.
+fn unreadable(document: &Document) -> String {
+    let name = match document.format {
+        DocumentFormat::Pdf => "PDF",
+        DocumentFormat::Doc | DocumentFormat::Docx => "Word",
+        DocumentFormat::Xls | DocumentFormat::Xlsx => "Excel",
+        DocumentFormat::Csv | DocumentFormat::Html | DocumentFormat::Md | DocumentFormat::Txt => "text",
+    };
+    format!("no model on this machine reads {name} documents (documents): send the document's text instead")
 }
 
 fn need(plan: &Plan, request: &Request) -> Need {
@@ -245,7 +261,12 @@ fn prefix(request: &Request) -> u64 {
             for part in messages.iter().flat_map(|message| &message.parts) {
                 match part {
                     Part::Text(text) => take(text),
-                    Part::Image(_) | Part::Thinking { .. } | Part::ToolCall(_) | Part::ToolResult(_) => {}
+                    Part::Image(_)
+                    | Part::Document(_)
+                    | Part::CachePoint(_)
+                    | Part::Thinking { .. }
+                    | Part::ToolCall(_)
+                    | Part::ToolResult(_) => {}
                 }
             }
         }
@@ -285,6 +306,7 @@ fn vectors(about: About<'_>, route: embed::Route, body: &[u8]) -> Result<Job, Fa
         common: Vec::new(),
         request: None,
         unmapped: None,
+        unreadable: None,
         route: if route == embed::Route::Embeddings { Upstream::OllamaEmbeddings } else { Upstream::OllamaEmbed },
     })
 }

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use causeway_dialect::anthropic::count;
 use causeway_dialect::envelope;
+use causeway_dialect::model::ModelName;
 use causeway_dialect::native;
 use causeway_dialect::route::Upstream;
 use causeway_transport::Received;
@@ -98,10 +100,8 @@ async fn answer(
     let body = receive(share, caller).await?;
     if plan.route == Upstream::AnthropicCountTokens {
         let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
-        // Beside the one thread that all streams share: a body may be large.
-        let counted = tokio::task::spawn_blocking(move || crate::job::count_tokens(&body)).await;
-        let counted = counted.unwrap_or_else(|error| Err(Failure::new(Code::Internal, error.to_string())));
-        return Ok((Head { status: 200, headers }, counted?.into()));
+        let tokens = count(work, plan, body).await?;
+        return Ok((Head { status: 200, headers }, count::answer(tokens).into()));
     }
     let model = plan.model.as_deref();
     let body = match plan.route.method() {
@@ -117,6 +117,21 @@ async fn answer(
         over = caller.over() => Err(Stop::Left(ending(&over))),
         answer = ask(work, plan, asking) => answer.map_err(Stop::Fail),
     }
+}
+
+/// Tokens of a prompt: as Bedrock counts them, which costs nothing, for a model that only it has; for any
+/// other, and where Bedrock does not say, as they are estimated.
+async fn count(work: &Work, plan: &Plan, body: Vec<u8>) -> Result<u64, Failure> {
+    let overflow = work.overflow.as_ref().filter(|_| plan.is_absent && plan.allow.bedrock);
+    let model = plan.model.as_deref().and_then(|model| ModelName::parse(model).ok());
+    let mapping = overflow.and(model).and_then(|model| work.routes.mapping(&model).cloned());
+    // Beside the one thread that all streams share: a body may be large.
+    let read = move || crate::job::count_tokens(&body, mapping.as_ref().map(|mapping| &mapping.target));
+    let read = tokio::task::spawn_blocking(read).await;
+    let (estimate, mapped) = read.unwrap_or_else(|error| Err(Failure::new(Code::Internal, error.to_string())))?;
+    let Some((overflow, mapped)) = overflow.zip(mapped) else { return Ok(estimate) };
+    let counted = overflow.count(&mapped).await.inspect_err(|fault| tracing::debug!(%fault, "tokens are estimated"));
+    Ok(counted.unwrap_or(estimate))
 }
 
 /// The caller's body, if it has one.

@@ -36,6 +36,8 @@ const WORST: u64 = 2;
 pub(crate) struct Overflow {
     client: Client,
     purse: Purse,
+    /// The edge's own name, for the account's logs.
+    edge: String,
     /// What stands in the way of each mapped model until somebody mends it.
     standing: Mutex<BTreeMap<String, (Fault, Instant)>>,
 }
@@ -45,7 +47,7 @@ pub(crate) struct Overflow {
 pub(crate) struct Errand {
     pub(crate) request: Arc<Request>,
     pub(crate) mapping: Mapping,
-    /// Our id of the request, the key's, the edge's own name: for the account's logs.
+    /// Our id of the request and the key's: for the account's logs.
     pub(crate) ids: [(&'static str, String); 2],
     /// What of the relay's grant is left, US dollars.
     pub(crate) grant: f64,
@@ -68,6 +70,7 @@ impl Overflow {
     pub(crate) async fn open(
         settings: &config::Overflow,
         ledger: &Path,
+        edge: &str,
     ) -> anyhow::Result<(Arc<Self>, impl Future<Output = ()> + Send + 'static)> {
         let purse = Purse::open(ledger, settings.budget, unix_secs()).context("[overflow.budget]")?;
         let client = Settings {
@@ -76,11 +79,11 @@ impl Overflow {
             credentials: Credentials::Chain,
         };
         let (client, fresh) = Client::new(client).await.context("[overflow]")?;
-        Ok((Self::new(client, purse), fresh))
+        Ok((Self::new(client, purse, edge), fresh))
     }
 
-    pub(crate) fn new(client: Client, purse: Purse) -> Arc<Self> {
-        Arc::new(Self { client, purse, standing: Mutex::default() })
+    pub(crate) fn new(client: Client, purse: Purse, edge: &str) -> Arc<Self> {
+        Arc::new(Self { client, purse, edge: edge.to_owned(), standing: Mutex::default() })
     }
 
     /// Maps, reserves and begins a call.
@@ -90,7 +93,11 @@ impl Overflow {
             return Err(fault);
         }
         let target = mapping.target.clone();
-        let mapped = move || map(&request, &target, &ids.each_ref().map(|(name, id)| (*name, id.as_str())));
+        let edge = self.edge.clone();
+        let mapped = move || {
+            let [request_id, key_id] = ids.each_ref().map(|(name, id)| (*name, id.as_str()));
+            map(&request, &target, &[request_id, key_id, ("causeway-edge", &edge)])
+        };
         let mapped = match is_large {
             false => mapped(),
             true => tokio::task::spawn_blocking(mapped)
@@ -155,6 +162,11 @@ impl Overflow {
         if before.is_none_or(|(before, _)| before != *fault) {
             tracing::error!(model, %fault, "overflow fails until this is mended");
         }
+    }
+
+    /// Tokens of a prompt as Bedrock counts them.
+    pub(crate) async fn count(&self, mapped: &Mapped) -> Result<u64, Fault> {
+        self.client.count(mapped).await
     }
 
     /// How the day's budget stands.

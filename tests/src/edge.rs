@@ -28,6 +28,8 @@ pub struct Edge {
     pub status: Api,
     directory: tempfile::TempDir,
     level: String,
+    /// It finds credentials for Bedrock.
+    has_credentials: bool,
 }
 
 impl Edge {
@@ -72,9 +74,9 @@ impl Edge {
                 anchor.display(),
             ),
         )?;
-        let child = spawn(binary, directory.path(), level)?;
+        let child = spawn(binary, directory.path(), level, true)?;
         let status = Api::new(&format!("http://127.0.0.1:{port}"), None);
-        let mut edge = Self { child, status, directory, level: level.to_owned() };
+        let mut edge = Self { child, status, directory, level: level.to_owned(), has_credentials: true };
         edge.until_ready(&stack.api()).await?;
         Ok(edge)
     }
@@ -87,8 +89,13 @@ impl Edge {
         self.child.kill()?;
         self.child.wait()?;
         meanwhile(self.directory.path());
-        self.child = spawn(binary, self.directory.path(), &self.level)?;
+        self.child = spawn(binary, self.directory.path(), &self.level, self.has_credentials)?;
         self.until_ready(api).await
+    }
+
+    /// From its next start on it finds no credentials for Bedrock.
+    pub fn forget_credentials(&mut self) {
+        self.has_credentials = false;
     }
 
     /// What it has written so far.
@@ -112,13 +119,24 @@ impl Edge {
     }
 }
 
-fn spawn(binary: &Path, directory: &Path, level: &str) -> anyhow::Result<Child> {
+fn spawn(binary: &Path, directory: &Path, level: &str, has_credentials: bool) -> anyhow::Result<Child> {
     let log = std::fs::File::create(directory.join("log"))?;
+    let keys: &[(&str, &str)] = match has_credentials {
+        // Found at once, so that no other place is asked for some.
+        true => &[("AWS_ACCESS_KEY_ID", "edge"), ("AWS_SECRET_ACCESS_KEY", "of a test")],
+        // Nor are there others, and no machine in the cloud is asked.
+        false => &[
+            ("AWS_CONFIG_FILE", "/dev/null"),
+            ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null"),
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+        ],
+    };
     Command::new(binary)
         .args(["__causewayd", "run", "--config"])
         .arg(directory.join("causewayd.toml"))
-        // Found at once, so that no other place is asked for some.
-        .envs([("AWS_ACCESS_KEY_ID", "edge"), ("AWS_SECRET_ACCESS_KEY", "of a test")])
+        .env_remove("AWS_ACCESS_KEY_ID")
+        .env_remove("AWS_SECRET_ACCESS_KEY")
+        .envs(keys.iter().copied())
         .env_remove("AWS_BEARER_TOKEN_BEDROCK")
         .env("RUST_LOG", level)
         // It ends when this closes, so also when the test is killed.

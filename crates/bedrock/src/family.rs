@@ -22,6 +22,8 @@ pub struct Family {
     pub tools: Tools,
     /// It sees pictures.
     pub images: bool,
+    /// It reads documents.
+    pub documents: bool,
     /// It takes a system text.
     pub system: bool,
     /// It writes JSON of a schema by itself (`outputConfig`).
@@ -36,6 +38,8 @@ pub struct Family {
     pub stop: u8,
     /// It goes on from a conversation that ends with the model's own words.
     pub prefill: bool,
+    /// Where it takes cache points.
+    pub cache: Caching,
     /// It streams.
     pub streams: bool,
 }
@@ -90,6 +94,19 @@ pub enum TopK {
     Plain,
     /// `inferenceConfig.topK` (Nova).
     Nova,
+}
+
+/// Where a family takes cache points.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Caching {
+    /// Nowhere.
+    Never,
+    /// In system and messages, for five minutes.
+    Prompt,
+    /// Among the tools too.
+    Tools,
+    /// And for an hour, where that is asked for.
+    Hour,
 }
 
 /// What a configuration says of one model against its family's row.

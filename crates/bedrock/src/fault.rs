@@ -67,8 +67,10 @@ impl Kind {
             "ModelTimeoutException" => Self::Timeout,
             "ModelErrorException" => Self::Model,
             "ModelStreamErrorException" => Self::Broken,
-            // The one case that the operator cures by another id; the exception has no name of its own.
+            // The cases that the operator cures by another id or region; the exceptions have no names of their own.
             "ValidationException" if message.contains("on-demand throughput") => Self::OnDemand,
+            // Said of a model that this region does not have.
+            "ValidationException" if message.contains("model identifier is invalid") => Self::NotFound,
             "ValidationException" => Self::Invalid,
             "AccessDeniedException"
             | "UnrecognizedClientException"
@@ -202,9 +204,12 @@ impl Fault {
             ),
             Kind::Denied => format!(
                 "Bedrock denies the edge access ({detail}): grant bedrock:InvokeModelWithResponseStream and access to \
-                 the model, or mend the credentials"
+                 the model, or mend the credentials and overflow.region"
             ),
-            Kind::NotFound => format!("Bedrock does not know the mapped model in this region ({detail})"),
+            Kind::NotFound => format!(
+                "Bedrock does not know the mapped model in this region ({detail}): set overflow.region to one that has \
+                 it, or overflow.model.bedrock to an id of this one"
+            ),
             Kind::Quota => format!("a quota of the account is used up ({detail})"),
             Kind::Credentials => format!("the edge has no credentials for Bedrock ({detail})"),
             Kind::Budget => format!("the budget for Bedrock does not reach ({detail})"),
@@ -260,6 +265,8 @@ mod tests {
         assert_eq!(Kind::of("ValidationException", "Too many tokens, please wait"), Some(Kind::Invalid));
         let message = "Invocation of model ID x with on-demand throughput isn't supported.";
         assert_eq!(Kind::of("ValidationException", message), Some(Kind::OnDemand));
+        let message = "The provided model identifier is invalid.";
+        assert_eq!(Kind::of("ValidationException", message), Some(Kind::NotFound));
     }
 
     #[test]

@@ -17,6 +17,6 @@ mod row_tests;
 
 pub use answer::{Reader, Times};
 pub use client::{Brought, Client, Conversation, Credentials, Settings, SetupError};
-pub use family::{Family, Overrides, Sampling, Thinking, Tools, TopK};
+pub use family::{Caching, Family, Overrides, Sampling, Thinking, Tools, TopK};
 pub use fault::{Fault, Kind};
 pub use request::{Mapped, Target, Unmapped, map, needs};

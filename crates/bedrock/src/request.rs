@@ -4,11 +4,14 @@
 //! lost on the way stands in [`Mapped::lost`]; what cannot be said at all, or not by this model, is
 //! [`Unmapped`], and no call is made. Absent: sending it, and what it may cost.
 
+mod cache;
 mod chance;
 mod media;
 mod messages;
 mod needs;
+mod papers;
 mod shape;
+mod sides;
 mod thinking;
 mod tools;
 
@@ -104,9 +107,10 @@ pub fn map(request: &Request, target: &Target, metadata: &[(&str, &str)]) -> Res
     let mut making =
         Making { request, target, lost: Vec::new(), names: Names::default(), thinks: thinking::Thinks::default() };
     let max_tokens = making.max_tokens();
-    let tools = making.tools()?;
+    let mut tools = making.tools()?;
     making.thinks = making.thinking(tools.is_forced(), max_tokens);
-    let (system, messages) = making.conversation(tools.are_told())?;
+    let (mut system, mut messages) = making.conversation(tools.are_told())?;
+    making.bound_points(tools.config.as_mut(), &mut system, &mut messages);
     let output = making.output();
     let inference = making.inference(max_tokens);
     let additional = making.additional();
@@ -117,7 +121,7 @@ pub fn map(request: &Request, target: &Target, metadata: &[(&str, &str)]) -> Res
         model: target.model.clone(),
         streams: target.family.streams,
         messages,
-        system: (!system.is_empty()).then(|| system.into_iter().map(SystemContentBlock::Text).collect()),
+        system: (!system.is_empty()).then_some(system),
         inference,
         tools: tools.config,
         output,

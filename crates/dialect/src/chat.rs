@@ -4,10 +4,12 @@
 //! fields that only Ollama knows ([`Native`]), which are kept for it; whatever was left out on the
 //! way is named in `dropped`. Absent: which backend runs it, and policy (`causeway-policy`).
 
+mod document;
 mod role;
 
 use serde_json::{Map, Value};
 
+pub use document::{CacheTime, Document, DocumentBody, DocumentFormat};
 pub use role::{MAX_ROLE, Role, RoleName};
 
 /// A request for text: a chat, or a bare prompt.
@@ -85,6 +87,10 @@ pub enum Part {
     Text(String),
     /// A picture.
     Image(Image),
+    /// A document.
+    Document(Box<Document>),
+    /// What stands before it in the whole request is worth keeping in a cache, and holds no more.
+    CachePoint(CacheTime),
     /// What the model thought, from an earlier turn.
     Thinking {
         /// The thought.
@@ -142,6 +148,8 @@ pub struct Tool {
     pub description: Option<String>,
     /// JSON schema of its arguments.
     pub parameters: Value,
+    /// The functions up to this one are worth keeping in a cache.
+    pub cache: Option<CacheTime>,
 }
 
 /// Whether a function is called.
@@ -176,7 +184,7 @@ pub struct ToolResult {
     pub id: Option<String>,
     /// The function's name, where one is known.
     pub name: Option<String>,
-    /// The result: texts and pictures.
+    /// The result: texts, pictures and documents.
     pub parts: Vec<Part>,
     /// The function failed.
     pub failed: bool,
@@ -280,6 +288,24 @@ impl Request {
         ]
         .into_iter()
         .find_map(|(given, name)| given.then_some(name))
+    }
+
+    /// The first document that no local model can read: one that is not a text.
+    #[must_use]
+    pub fn unreadable_here(&self) -> Option<&Document> {
+        fn of(parts: &[Part]) -> Option<&Document> {
+            parts.iter().find_map(|part| match part {
+                Part::Document(document) => matches!(document.body, DocumentBody::Base64(_)).then_some(&**document),
+                Part::ToolResult(result) => of(&result.parts),
+                Part::Text(_) | Part::Image(_) | Part::CachePoint(_) | Part::Thinking { .. } | Part::ToolCall(_) => {
+                    None
+                }
+            })
+        }
+        match &self.input {
+            Input::Prompt(_) => None,
+            Input::Chat(messages) => messages.iter().find_map(|message| of(&message.parts)),
+        }
     }
 
     /// A request for nothing: Ollama loads the model (or unloads it) and answers without a text.

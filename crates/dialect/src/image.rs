@@ -56,7 +56,7 @@ pub fn read_url(url: &str, place: &str) -> Result<Image, BadRequest> {
 }
 
 /// Without the line ends that `base64` and mail programs put in.
-fn unwrapped(base64: &str) -> Cow<'_, str> {
+pub(crate) fn unwrapped(base64: &str) -> Cow<'_, str> {
     match memchr2(b'\r', b'\n', base64.as_bytes()) {
         Some(_) => Cow::Owned(base64.replace(['\r', '\n'], "")),
         None => Cow::Borrowed(base64),
@@ -81,7 +81,7 @@ fn sniff(head: &[u8]) -> Option<ImageKind> {
 }
 
 /// Whole and padded, without decoding megabytes.
-fn is_base64(text: &str) -> bool {
+pub(crate) fn is_base64(text: &str) -> bool {
     let body = text.trim_end_matches('=');
     let known = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/';
     text.len().is_multiple_of(4) && text.len() - body.len() <= 2 && body.bytes().all(known)

@@ -6,6 +6,7 @@
 
 pub mod anthropic;
 pub mod chat;
+pub mod document;
 pub mod embed;
 pub mod encode;
 pub mod envelope;

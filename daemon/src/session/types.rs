@@ -143,11 +143,13 @@ pub(crate) enum Why {
     Route,
     /// This machine does not have the model.
     NotLocal,
+    /// No local model reads a document of it.
+    Document,
 }
 
 impl Why {
     /// Every reason, for the metrics.
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Ledger(OverflowReason::PredictedWait),
         Self::Ledger(OverflowReason::CallerDeadline),
         Self::Ledger(OverflowReason::Deadline),
@@ -162,6 +164,7 @@ impl Why {
         Self::Hedge,
         Self::Route,
         Self::NotLocal,
+        Self::Document,
     ];
 
     /// As `x-causeway-reason` says it.
@@ -183,6 +186,7 @@ impl Why {
             Self::Hedge => "hedge",
             Self::Route => "route",
             Self::NotLocal => "not_local",
+            Self::Document => "document",
         }
     }
 }

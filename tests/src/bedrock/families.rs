@@ -41,6 +41,10 @@ pub enum Feature {
     Images,
     /// Documents.
     Documents,
+    /// Cache points.
+    CachePoints,
+    /// Cache points among the tools.
+    CachedTools,
     /// System prompts.
     System,
     /// Stop sequences.
@@ -115,6 +119,8 @@ impl Default for Families {
         };
         Self(vec![
             Family::new("anthropic."),
+            Family::new("amazon.nova").lacks(Feature::CachedTools),
+            Family::new("openai.").lacks(Feature::CachePoints).lacks(Feature::Documents),
             claude("3-7-sonnet"),
             claude("sonnet-4"),
             claude("opus-4"),

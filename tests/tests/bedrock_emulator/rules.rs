@@ -295,6 +295,22 @@ fn at_most_four_cache_points_stand_anywhere() {
     body["system"].as_array_mut().unwrap().push(point.clone());
     refuses(CLAUDE, &body, "A maximum of 4 blocks with cache_control may be provided. Found 5.");
     refuses(CLAUDE, &says(json!([point])), "must follow the content that it caches");
+    let mut first = says(json!("a"));
+    first["system"] = json!([point, {"text": "Be brief."}]);
+    refuses(CLAUDE, &first, "but system.0 is one");
+}
+
+#[test]
+fn cache_points_stand_only_where_the_model_takes_them_and_the_longer_ones_first() {
+    let (five, hour) =
+        (json!({"cachePoint": {"type": "default"}}), json!({"cachePoint": {"type": "default", "ttl": "1h"}}));
+    let mut body = says(json!([{"text": "a"}, five]));
+    passes("amazon.nova-lite-v1:0", &body);
+    refuses("openai.gpt-oss-20b-1:0", &body, "did not allow prompt caching");
+    body["toolConfig"] = json!({"tools": [tool("weather"), hour]});
+    passes(CLAUDE, &body);
+    refuses("amazon.nova-lite-v1:0", &body, "did not allow prompt caching");
+    refuses(CLAUDE, &says(json!([{"text": "a"}, five, {"text": "b"}, hour])), "must not come after a ttl='5m'");
 }
 
 /// A request that thinks with this budget under this limit.
@@ -402,6 +418,7 @@ fn a_family_lacks_what_it_is_said_to_lack() {
         (Feature::ToolChoice, "doesn't support the toolConfig.toolChoice field"),
         (Feature::Images, "doesn't support the image content block for the user role"),
         (Feature::Documents, "doesn't support the document content block for the user role"),
+        (Feature::CachePoints, "did not allow prompt caching"),
         (Feature::System, "doesn't support system messages"),
         (Feature::StopSequences, "doesn't support the stopSequences field"),
         (Feature::Prefill, "does not support assistant message prefill"),
@@ -417,6 +434,7 @@ fn a_family_lacks_what_it_is_said_to_lack() {
             }
             Feature::Images => body = says(json!([picture("gif", GIF, 9)])),
             Feature::Documents => body = says(json!([document("a"), {"text": "Read."}])),
+            Feature::CachePoints => body = says(json!([{"text": "a"}, {"cachePoint": {"type": "default"}}])),
             Feature::System => point(&mut body, "system", json!([{"text": "Be brief."}])),
             Feature::StopSequences => point(&mut body, "inferenceConfig", json!({"stopSequences": ["END"]})),
             Feature::Prefill => body = talk(json!([turn("user"), turn("assistant")])),
@@ -428,7 +446,8 @@ fn a_family_lacks_what_it_is_said_to_lack() {
                     json!({"textFormat": {"type": "json_schema", "structure": structure}}),
                 );
             }
-            Feature::OnDemand => {}
+            // What nova lacks by itself has a test of its own.
+            Feature::CachedTools | Feature::OnDemand => {}
         }
         passes(PLAIN, &body);
         let families = Families::none().with(Family::new("amazon.nova").lacks(feature));

@@ -144,7 +144,7 @@ async fn an_ollama_that_breaks_under_a_hedge_leaves_the_answer_to_bedrock() {
     way.standin.fail_next(1, Fault::SilentAfter(0));
     let asked = tokio::spawn(way.request("/api/chat", &chat("broken midway")).send());
     way.bedrock.wait_for_calls(1).await;
-    let Way { standin, bedrock, stack: _stack, edge: _edge, .. } = way;
+    let Way { standin, bedrock, stack: _stack, edge: _edge, cable: _cable, .. } = way;
     drop(standin);
     let answer = whole(asked.await.unwrap().unwrap()).await;
     assert_eq!((answer.status, said(&answer).as_str()), (200, "from bedrock"), "{}", answer.text());
@@ -165,7 +165,7 @@ async fn an_ollama_killed_with_twenty_streams_before_their_first_token_is_stood_
     })
     .await
     .unwrap();
-    let Way { standin, bedrock, stack: _stack, edge: _edge, .. } = way;
+    let Way { standin, bedrock, stack: _stack, edge: _edge, cable: _cable, .. } = way;
     drop(standin);
     for answer in asked {
         let answer = whole(answer.await.unwrap().unwrap()).await;
@@ -194,7 +194,7 @@ async fn a_bedrock_that_is_not_reached_costs_nothing_and_one_that_hangs_up_may_h
     let spent = |status: &Value| status["overflow"]["budget"]["spent_usd"].as_f64().unwrap();
     let paid = spent(&way.status().await);
     assert!(paid > 0.0, "what was sent may have been answered");
-    let Way { bedrock, stack: _stack, edge, standin: _standin, api } = way;
+    let Way { bedrock, stack: _stack, edge, standin: _standin, api, cable: _cable } = way;
     drop(bedrock);
     let gone = api.request("POST", "/api/chat", Some(&chat("gone"))).header("x-causeway-edge", edge::NAME);
     let gone = whole(gone.header("x-causeway-route", "cloud-only").send().await.unwrap()).await;

@@ -4,10 +4,14 @@
 //! Every test ends by the emulator's looking for the canary in all that it was sent.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
+mod bad_input;
+mod cable;
+mod documents;
 mod everywhere;
 mod failures;
 mod privacy;
 mod verdicts;
+mod whole;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -35,6 +39,8 @@ struct Way {
     standin: Running,
     bedrock: Arc<Emulator>,
     api: Api,
+    /// What the edge's link to the relay runs over.
+    cable: cable::Cable,
 }
 
 impl Way {
@@ -58,7 +64,8 @@ impl Way {
         bedrock.default_script(Script::text("from bedrock"));
         let config = Config { models, parallel: 64, record: 512, log_runs: true, ..Config::default() };
         let standin = Standin::spawn(config).await.unwrap();
-        let stack = Quickstart::start(binary(), &["--ollama", &standin.url()]).await.unwrap();
+        let mut stack = Quickstart::start(binary(), &["--ollama", &standin.url()]).await.unwrap();
+        let cable = cable::Cable::before(&mut stack).await;
         let settings = format!(
             "[overflow]\nenabled = true\nregion = \"us-east-1\"\nendpoint = \"{}\"\nhedge-ms = {hedge}\n\
              [overflow.budget]\ndaily-usd = {daily}\n[[overflow.model]]\nlocal = \"{pattern}\"\nbedrock = \"{BEDROCK_ID}\"\n\
@@ -68,7 +75,7 @@ impl Way {
         // All it can say, so that it can be looked at for what it must not.
         let edge = Edge::start_logging(binary(), &stack, &standin.url(), &settings, "trace").await.unwrap();
         let api = stack.api();
-        let way = Self { stack, edge, standin, bedrock, api };
+        let way = Self { stack, edge, standin, bedrock, api, cable };
         way.until_credentials().await;
         way
     }
@@ -85,6 +92,13 @@ impl Way {
             })
             .await
             .unwrap();
+        self
+    }
+
+    /// The edge again, with nothing that says who asks.
+    async fn without_credentials(mut self) -> Self {
+        self.edge.forget_credentials();
+        self.edge.restart(binary(), &self.api, |_| {}).await.unwrap();
         self
     }
 

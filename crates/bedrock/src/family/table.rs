@@ -1,6 +1,6 @@
 //! The rows. The first whose id fits is taken, so that what is special stands before what is general.
 
-use super::{Family, Sampling, Thinking, Tools, TopK};
+use super::{Caching, Family, Sampling, Thinking, Tools, TopK};
 
 /// Text in, text out, functions as the model likes: what others differ from.
 pub(super) const UNKNOWN: Family = Family {
@@ -9,6 +9,7 @@ pub(super) const UNKNOWN: Family = Family {
     context: 32_000,
     tools: Tools::Auto,
     images: false,
+    documents: false,
     system: true,
     schema: false,
     thinking: Thinking::Never,
@@ -16,6 +17,7 @@ pub(super) const UNKNOWN: Family = Family {
     top_k: TopK::None,
     stop: 4,
     prefill: false,
+    cache: Caching::Never,
     streams: true,
 };
 
@@ -25,6 +27,7 @@ const CLAUDE: Family = Family {
     context: 200_000,
     tools: Tools::Named,
     images: true,
+    documents: true,
     thinking: Thinking::Never,
     top_k: TopK::Plain,
     // https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-anthropic-claude-messages-request-response.html
@@ -39,8 +42,10 @@ const NOVA: Family = Family {
     context: 300_000,
     tools: Tools::Named,
     images: true,
+    documents: true,
     top_k: TopK::Nova,
     prefill: true,
+    cache: Caching::Prompt,
     ..UNKNOWN
 };
 
@@ -50,9 +55,18 @@ const LLAMA: Family =
 const MISTRAL: Family =
     Family { name: "mistral", ids: &["mistral."], context: 128_000, tools: Tools::Any, stop: 10, ..UNKNOWN };
 
-pub(super) const FAMILIES: [Family; 18] = [
+pub(super) const FAMILIES: [Family; 19] = [
+    // Who takes cache points, and for how long:
+    // https://docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html
+    Family { name: "claude-3.5-haiku", ids: &["anthropic.claude-3-5-haiku"], cache: Caching::Tools, ..CLAUDE },
     CLAUDE,
-    Family { name: "claude-3.7", ids: &["anthropic.claude-3-7"], thinking: Thinking::Budget, ..CLAUDE },
+    Family {
+        name: "claude-3.7",
+        ids: &["anthropic.claude-3-7"],
+        thinking: Thinking::Budget,
+        cache: Caching::Tools,
+        ..CLAUDE
+    },
     // Both settings of chance together are refused from here on.
     Family {
         name: "claude-4.5",
@@ -60,6 +74,7 @@ pub(super) const FAMILIES: [Family; 18] = [
         schema: true,
         thinking: Thinking::Budget,
         sampling: Sampling::OneOfTwo,
+        cache: Caching::Hour,
         ..CLAUDE
     },
     // And an answer cannot be begun for it.
@@ -70,6 +85,7 @@ pub(super) const FAMILIES: [Family; 18] = [
         thinking: Thinking::Adaptive,
         sampling: Sampling::OneOfTwo,
         prefill: false,
+        cache: Caching::Tools,
         ..CLAUDE
     },
     Family {
@@ -82,6 +98,7 @@ pub(super) const FAMILIES: [Family; 18] = [
         ],
         thinking: Thinking::Budget,
         sampling: Sampling::OneOfTwo,
+        cache: Caching::Tools,
         ..CLAUDE
     },
     Family {
@@ -92,9 +109,17 @@ pub(super) const FAMILIES: [Family; 18] = [
         sampling: Sampling::Neither,
         top_k: TopK::None,
         prefill: false,
+        cache: Caching::Tools,
         ..CLAUDE
     },
-    Family { name: "nova-text", ids: &["amazon.nova-micro"], context: 128_000, images: false, ..NOVA },
+    Family {
+        name: "nova-text",
+        ids: &["amazon.nova-micro"],
+        context: 128_000,
+        images: false,
+        documents: false,
+        ..NOVA
+    },
     NOVA,
     Family { name: "nova-2", ids: &["amazon.nova-2"], context: 1_000_000, thinking: Thinking::Nova, ..NOVA },
     // https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-openai.html

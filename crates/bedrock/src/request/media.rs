@@ -14,6 +14,9 @@ pub(super) const MOST_IMAGES: usize = 20;
 /// Largest picture, bytes: 3.75 MB, same place.
 pub(super) const LARGEST: usize = 3_750_000;
 
+/// Longest side of one, pixels; same place.
+pub(super) const LONGEST_SIDE: u32 = 8_000;
+
 /// Bytes of a picture, without decoding it.
 pub(super) fn size(image: &Image) -> usize {
     image.base64.trim_end_matches('=').len() / 4 * 3

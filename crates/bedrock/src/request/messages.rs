@@ -9,11 +9,12 @@
 use std::collections::HashMap;
 
 use aws_sdk_bedrockruntime::types::{
-    ContentBlock, ConversationRole, Message, ReasoningContentBlock, ReasoningTextBlock, ToolResultBlock,
-    ToolResultContentBlock, ToolResultStatus, ToolUseBlock,
+    CachePointBlock, ContentBlock, ConversationRole, Message, ReasoningContentBlock, ReasoningTextBlock,
+    SystemContentBlock, ToolResultBlock, ToolResultContentBlock, ToolResultStatus, ToolUseBlock,
 };
 use causeway_dialect::chat::{self, Input, Part, Role, ToolCall, ToolResult};
 
+use super::papers::{self, Paper, Papers};
 use super::{Making, Unmapped, impossible, media};
 use crate::document;
 use crate::names::Ids;
@@ -35,6 +36,7 @@ struct Turn {
 struct Turns {
     turns: Vec<Turn>,
     ids: Ids,
+    papers: Papers,
     /// Calls and results are told as such, not as text.
     tools: bool,
 }
@@ -49,12 +51,18 @@ pub(super) fn messages_of(input: &Input) -> &[chat::Message] {
 
 impl Making<'_> {
     /// System texts, and the turns. `tools`: calls and results may be told as such.
-    pub(super) fn conversation(&mut self, tools: bool) -> Result<(Vec<String>, Vec<Message>), Unmapped> {
+    pub(super) fn conversation(&mut self, tools: bool) -> Result<(Vec<SystemContentBlock>, Vec<Message>), Unmapped> {
         let mut system = Vec::new();
-        let mut turns = Turns { turns: Vec::new(), ids: Ids::default(), tools };
+        let mut turns = Turns {
+            turns: Vec::new(),
+            ids: Ids::default(),
+            papers: Papers::of(self.request, &self.target.family),
+            tools,
+        };
         match &self.request.input {
             Input::Prompt(prompt) => {
-                system.extend(prompt.system.clone().filter(|text| !text.trim().is_empty()));
+                system
+                    .extend(prompt.system.clone().filter(|text| !text.trim().is_empty()).map(SystemContentBlock::Text));
                 let images = prompt.images.iter().cloned().map(Part::Image);
                 let parts: Vec<Part> = images.chain([Part::Text(prompt.text.clone())]).collect();
                 self.say(&mut turns, Role::User, &parts)?;
@@ -62,7 +70,7 @@ impl Making<'_> {
             Input::Chat(messages) => {
                 for message in messages {
                     if message.role == Role::System && turns.turns.is_empty() {
-                        system.extend(texts(&message.parts));
+                        self.lead(&message.parts, &mut system);
                     } else {
                         self.say(&mut turns, message.role, &message.parts)?;
                     }
@@ -71,12 +79,32 @@ impl Making<'_> {
         }
         if !self.target.family.system {
             // These read it before the first words of the user.
-            let texts = std::mem::take(&mut system);
-            turns.begin_with(texts);
+            let texts = std::mem::take(&mut system).into_iter();
+            turns.begin_with(texts.filter_map(|block| block.as_text().ok().cloned()).collect());
         }
         // A begun answer leaves no room for thought, and is no JSON from its start.
         let free = !self.thinks.enabled && self.request.format == chat::Format::Text;
         Ok((system, turns.end(self.target.family.prefill && free)?))
+    }
+
+    /// What stands before all turns.
+    fn lead(&mut self, parts: &[Part], system: &mut Vec<SystemContentBlock>) {
+        for part in parts {
+            match part {
+                Part::Text(text) if text.trim().is_empty() => {}
+                Part::Text(text) => system.push(SystemContentBlock::Text(text.clone())),
+                Part::Document(document) => match document.as_text() {
+                    Some(text) => system.push(SystemContentBlock::Text(text)),
+                    None => self.lose("messages.documents"),
+                },
+                Part::CachePoint(time) => {
+                    let point = self.point(*time).filter(|_| system.last().is_some_and(SystemContentBlock::is_text));
+                    system.extend(point.map(SystemContentBlock::CachePoint));
+                }
+                Part::Image(_) => self.lose("messages.images"),
+                Part::Thinking { .. } | Part::ToolCall(_) | Part::ToolResult(_) => {}
+            }
+        }
     }
 
     fn say(&mut self, turns: &mut Turns, role: Role, parts: &[Part]) -> Result<(), Unmapped> {
@@ -92,6 +120,9 @@ impl Making<'_> {
                 Part::Image(image) if speaker == ConversationRole::User => turns.image(image)?,
                 // Only users show pictures.
                 Part::Image(_) => self.lose("messages.images"),
+                Part::Document(document) if speaker == ConversationRole::User => turns.document(document)?,
+                Part::Document(_) => self.lose("messages.documents"),
+                Part::CachePoint(time) => turns.mark(&speaker, self.point(*time)),
                 Part::Thinking { text, signature } => match signature {
                     Some(signature) if self.target.family.signs_thoughts() && self.thinks.enabled => {
                         turns.thought(text, signature)?;
@@ -107,6 +138,18 @@ impl Making<'_> {
             }
         }
         Ok(())
+    }
+}
+
+impl Turn {
+    /// Puts words beside documents that have none, and lets no point stand behind another, where results
+    /// were put before them.
+    fn tidy(&mut self) {
+        self.blocks.dedup_by(|later, earlier| later.is_cache_point() && earlier.is_cache_point());
+        let last = self.blocks.iter().rposition(ContentBlock::is_document);
+        if let Some(last) = last.filter(|_| !self.blocks.iter().any(ContentBlock::is_text)) {
+            self.blocks.insert(last + 1, ContentBlock::Text(papers::BESIDE.to_owned()));
+        }
     }
 }
 
@@ -130,6 +173,24 @@ impl Turns {
         let block = ContentBlock::Image(media::image(image)?);
         self.turn(&ConversationRole::User).blocks.push(block);
         Ok(())
+    }
+
+    fn document(&mut self, document: &chat::Document) -> Result<(), Unmapped> {
+        match self.papers.tell(document)? {
+            Paper::Document(block) => self.turn(&ConversationRole::User).blocks.push(ContentBlock::Document(*block)),
+            Paper::Text(text) => self.text(&ConversationRole::User, &text),
+        }
+        Ok(())
+    }
+
+    /// A point behind what this side said last; thought is kept with what follows it only.
+    fn mark(&mut self, role: &ConversationRole, point: Option<CachePointBlock>) {
+        let last = self.turns.last_mut().filter(|turn| turn.role == *role);
+        let Some((turn, point)) = last.zip(point) else { return };
+        match turn.blocks.last() {
+            None | Some(ContentBlock::CachePoint(_) | ContentBlock::ReasoningContent(_)) => {}
+            Some(_) => turn.blocks.push(ContentBlock::CachePoint(point)),
+        }
     }
 
     fn thought(&mut self, text: &str, signature: &str) -> Result<(), Unmapped> {
@@ -165,7 +226,11 @@ impl Turns {
                 Part::Text(text) if text.trim().is_empty() => {}
                 Part::Text(text) => content.push(ToolResultContentBlock::Text(text.clone())),
                 Part::Image(image) => content.push(ToolResultContentBlock::Image(media::image(image)?)),
-                Part::Thinking { .. } | Part::ToolCall(_) | Part::ToolResult(_) => {}
+                Part::Document(document) => content.push(match self.papers.tell(document)? {
+                    Paper::Document(block) => ToolResultContentBlock::Document(*block),
+                    Paper::Text(text) => ToolResultContentBlock::Text(text),
+                }),
+                Part::CachePoint(_) | Part::Thinking { .. } | Part::ToolCall(_) | Part::ToolResult(_) => {}
             }
         }
         if content.is_empty() {
@@ -183,8 +248,14 @@ impl Turns {
         let text: Vec<String> = texts(&result.parts).collect();
         self.text(&ConversationRole::User, &format!("[{name} gave: {}]", text.join("\n")));
         for part in &result.parts {
-            if let Part::Image(image) = part {
-                self.image(image)?;
+            match part {
+                Part::Image(image) => self.image(image)?,
+                Part::Document(document) => self.document(document)?,
+                Part::Text(_)
+                | Part::CachePoint(_)
+                | Part::Thinking { .. }
+                | Part::ToolCall(_)
+                | Part::ToolResult(_) => {}
             }
         }
         Ok(())
@@ -223,6 +294,7 @@ impl Turns {
     /// The messages, by all the rules.
     fn end(mut self, prefill: bool) -> Result<Vec<Message>, Unmapped> {
         self.answer_all()?;
+        self.turns.iter_mut().for_each(Turn::tidy);
         let user = |text: &str| Turn {
             role: ConversationRole::User,
             blocks: vec![ContentBlock::Text(text.to_owned())],
@@ -235,7 +307,8 @@ impl Turns {
             Some(last) if last.role == ConversationRole::Assistant && !prefill => self.turns.push(user(GO_ON)),
             // A begun answer may not end with a blank.
             Some(last) if last.role == ConversationRole::Assistant => {
-                if let Some(ContentBlock::Text(text)) = last.blocks.last_mut() {
+                let said = last.blocks.iter_mut().rev().find(|block| !block.is_cache_point());
+                if let Some(ContentBlock::Text(text)) = said {
                     text.truncate(text.trim_end().len());
                 }
             }
@@ -296,6 +369,12 @@ fn calls_of(turn: Option<&Turn>) -> HashMap<String, usize> {
 fn texts(parts: &[Part]) -> impl Iterator<Item = String> {
     parts.iter().filter_map(|part| match part {
         Part::Text(text) if !text.trim().is_empty() => Some(text.clone()),
-        Part::Text(_) | Part::Image(_) | Part::Thinking { .. } | Part::ToolCall(_) | Part::ToolResult(_) => None,
+        Part::Text(_)
+        | Part::Image(_)
+        | Part::Document(_)
+        | Part::CachePoint(_)
+        | Part::Thinking { .. }
+        | Part::ToolCall(_)
+        | Part::ToolResult(_) => None,
     })
 }

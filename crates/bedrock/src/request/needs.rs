@@ -3,9 +3,10 @@
 //!
 //! Invariant: what passes here can be mapped (a property test says so). Absent: what is only dropped.
 
-use causeway_dialect::chat::{Format, Image, ImageKind, Input, Part, Request, Role, ToolChoice};
+use causeway_dialect::chat::{DocumentBody, Format, Image, ImageKind, Input, Part, Request, Role, ToolChoice};
 
-use super::{Target, Unmapped, media};
+use super::sides::sides;
+use super::{Target, Unmapped, media, papers};
 use crate::family::Tools;
 
 /// Whether `target` can serve a request whose prompt has about so many tokens.
@@ -24,7 +25,8 @@ pub fn needs(request: &Request, target: &Target, input: u64) -> Result<(), Unmap
     format(request, target)?;
     tools(request, target)?;
     speakers(request)?;
-    pictures(request, target)
+    pictures(request, target)?;
+    documents(request, target)
 }
 
 /// The caller's limit or the mapping's, whichever is less: without one a call may cost as much as the
@@ -83,8 +85,8 @@ fn speakers(request: &Request) -> Result<(), Unmapped> {
     let Input::Chat(messages) = &request.input else { return Ok(()) };
     let says = |part: &Part| match part {
         Part::Text(text) => !text.trim().is_empty(),
-        Part::Image(_) | Part::ToolCall(_) | Part::ToolResult(_) => true,
-        Part::Thinking { .. } => false,
+        Part::Image(_) | Part::Document(_) | Part::ToolCall(_) | Part::ToolResult(_) => true,
+        Part::Thinking { .. } | Part::CachePoint(_) => false,
     };
     let spoken = |role| messages.iter().any(|message| (message.role == role) && message.parts.iter().any(says));
     if [Role::User, Role::Assistant, Role::Tool, Role::System].into_iter().any(spoken) {
@@ -109,9 +111,15 @@ fn pictures(request: &Request, target: &Target) -> Result<(), Unmapped> {
                 return no("Bedrock reads pictures as PNG, JPEG, GIF and WebP only, and no sounds (images)");
             }
         }
-        match media::size(image) > media::LARGEST {
-            true => no("Bedrock reads pictures up to 3.75 MB only (images)"),
-            false => Ok(()),
+        if media::size(image) > media::LARGEST {
+            return no("Bedrock reads pictures up to 3.75 MB only (images)");
+        }
+        match sides(image) {
+            Some((width, height)) if width.max(height) > media::LONGEST_SIDE => Err(Unmapped(format!(
+                "Bedrock reads pictures of up to {} pixels a side, and one has {width} x {height} (images)",
+                media::LONGEST_SIDE
+            ))),
+            Some(_) | None => Ok(()),
         }
     };
     match &request.input {
@@ -122,10 +130,35 @@ fn pictures(request: &Request, target: &Target) -> Result<(), Unmapped> {
                 Part::Image(image) if message.role != Role::Assistant => look(image),
                 Part::ToolResult(result) => result.parts.iter().try_for_each(|part| match part {
                     Part::Image(image) => look(image),
-                    Part::Text(_) | Part::Thinking { .. } | Part::ToolCall(_) | Part::ToolResult(_) => Ok(()),
+                    Part::Text(_)
+                    | Part::Document(_)
+                    | Part::CachePoint(_)
+                    | Part::Thinking { .. }
+                    | Part::ToolCall(_)
+                    | Part::ToolResult(_) => Ok(()),
                 }),
-                Part::Image(_) | Part::Text(_) | Part::Thinking { .. } | Part::ToolCall(_) => Ok(()),
+                Part::Image(_)
+                | Part::Text(_)
+                | Part::Document(_)
+                | Part::CachePoint(_)
+                | Part::Thinking { .. }
+                | Part::ToolCall(_) => Ok(()),
             })
         }),
+    }
+}
+
+/// Those of texts can always be told, if not as documents.
+fn documents(request: &Request, target: &Target) -> Result<(), Unmapped> {
+    let bytes = || papers::all(request).filter(|document| matches!(document.body, DocumentBody::Base64(_)));
+    if bytes().next().is_some() && !target.family.documents {
+        return no("the mapped model reads no documents but texts (documents)");
+    }
+    if bytes().count() > papers::MOST {
+        return Err(Unmapped(format!("Bedrock takes at most {} documents (documents)", papers::MOST)));
+    }
+    match bytes().any(|document| document.size() > papers::LARGEST) {
+        true => no("Bedrock reads documents up to 4.5 MB only (documents)"),
+        false => Ok(()),
     }
 }

@@ -75,6 +75,7 @@ impl Making<'_> {
             name: ANSWER.to_owned(),
             description: Some("The answer, in the form that was asked for.".to_owned()),
             parameters: schema.clone(),
+            cache: None,
         };
         let spec = self.spec(&tool)?;
         let choice = self.force(ANSWER)?;
@@ -93,6 +94,7 @@ impl Making<'_> {
             }
             seen.push(&tool.name);
             specs.push(self.spec(tool)?);
+            specs.extend(tool.cache.and_then(|time| self.tool_point(time)).map(Tool::CachePoint));
         }
         Ok(specs)
     }

@@ -1,6 +1,6 @@
 //! Whatever is asked: what meets the needs is mapped, and keeps the rules that the service refuses by.
 
-use causeway_dialect::chat::ToolChoice as Choice;
+use causeway_dialect::chat::{CacheTime, Document, DocumentBody, DocumentFormat, ToolChoice as Choice};
 
 use super::*;
 
@@ -13,10 +13,21 @@ fn any_request() -> impl proptest::strategy::Strategy<Value = Request> {
     let id = prop_oneof![Just(String::new()), Just("1".to_owned()), Just("i".repeat(90)), "[a-z#]{1,4}"];
     let name = prop_oneof![Just("weather".to_owned()), "[a-zé ]{0,6}", Just("n".repeat(200))];
     let picture = Just(Part::Image(causeway_dialect::image::read(PNG, "x").unwrap()));
+    let paper = (name.clone(), words.clone(), any::<bool>()).prop_map(|(name, words, is_text)| {
+        let (format, body) = match is_text {
+            true => (DocumentFormat::Md, DocumentBody::Text(words)),
+            false => (DocumentFormat::Pdf, DocumentBody::Base64("JVBERi0xLjcK".to_owned())),
+        };
+        Part::Document(Box::new(Document { name: Some(name), context: None, format, body }))
+    });
+    let time = prop_oneof![Just(CacheTime::FiveMinutes), Just(CacheTime::Hour)];
+    let mark = proptest::option::of(time.clone());
     let seal = proptest::option::of("[a-z]{1,3}");
     let part = prop_oneof![
         4 => words.clone().prop_map(Part::Text),
         1 => picture,
+        1 => paper,
+        2 => time.prop_map(Part::CachePoint),
         1 => (words.clone(), seal).prop_map(|(text, signature)| Part::Thinking { text, signature }),
         2 => (id.clone(), name.clone()).prop_map(|(id, name)| call(&id, &name)),
         2 => (proptest::option::of(id), proptest::option::of(name.clone()), words)
@@ -36,11 +47,11 @@ fn any_request() -> impl proptest::strategy::Strategy<Value = Request> {
         1 => Just(Format::Json),
         1 => Just(Format::Schema { name: Some("a b".to_owned()), schema: json!({ "type": "object" }) })
     ];
-    let names = proptest::collection::vec(name, 0..3);
+    let names = proptest::collection::vec((name, mark), 0..3);
     let messages = proptest::collection::vec(message, 0..8);
     (messages, names, choice, think, format).prop_map(|(messages, names, tool_choice, think, format)| Request {
         input: Input::Chat(messages),
-        tools: names.iter().map(|name| tool(name)).collect(),
+        tools: names.iter().map(|(name, cache)| Tool { cache: *cache, ..tool(name) }).collect(),
         tool_choice,
         think,
         format,
@@ -72,7 +83,31 @@ fn keeps_the_rules(call: &crate::request::Call) -> Result<(), String> {
         let calls = message.content().iter().filter_map(|block| block.as_tool_use().ok());
         open = calls.map(|call| call.tool_use_id().to_owned()).collect();
     }
+    keeps_the_rules_of_papers(messages)?;
     if open.is_empty() { Ok(()) } else { Err("unanswered".to_owned()) }
+}
+
+fn keeps_the_rules_of_papers(messages: &[Message]) -> Result<(), String> {
+    let (mut names, mut points) = (Vec::new(), 0);
+    for message in messages {
+        let blocks = message.content();
+        let papers: Vec<_> = blocks.iter().filter_map(|block| block.as_document().ok()).collect();
+        if !papers.is_empty() && !blocks.iter().any(ContentBlock::is_text) {
+            return Err("a document without words".to_owned());
+        }
+        for paper in papers {
+            if names.contains(&paper.name()) {
+                return Err(format!("two are called {}", paper.name()));
+            }
+            names.push(paper.name());
+        }
+        let doubled = blocks.windows(2).any(|pair| pair.iter().all(ContentBlock::is_cache_point));
+        if doubled || blocks.first().is_some_and(ContentBlock::is_cache_point) {
+            return Err("a point with nothing before it".to_owned());
+        }
+        points += blocks.iter().filter(|block| block.is_cache_point()).count();
+    }
+    if names.len() > 5 || points > 4 { Err(format!("{} documents, {points} points", names.len())) } else { Ok(()) }
 }
 
 proptest::proptest! {

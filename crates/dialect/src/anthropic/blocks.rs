@@ -2,22 +2,22 @@
 //!
 //! Invariants: results of tools stand in messages of their own, before what else the user's message
 //! said and after what the assistant's did; a message that says nothing is left out, as Ollama does;
-//! so is a block that no model here can read (documents, what other services' tools gave), by its
-//! name in `dropped`.
+//! so is a block that no model can read (what other services' tools gave), by its name in `dropped`. A
+//! cache mark stands right behind what it marks.
 
 use std::collections::HashMap;
 
-use super::fields::{finish, items, required_text};
+use super::fields::{cache_point, finish, items, required_text};
 use super::request::{MAX_BLOCKS, MAX_IMAGES};
-use crate::chat::{BadRequest, Image, Message, Part, Role, ToolCall, ToolResult};
+use crate::chat::{BadRequest, CacheTime, Image, Message, Part, Role, ToolCall, ToolResult};
 use crate::fields::{ANY, Dropped, Fields, Item, Kind, List, shown};
-use crate::image;
+use crate::{document, image};
 
 /// Reads the messages of one request.
 #[derive(Debug)]
 pub(super) struct Blocks<'d> {
     pub(super) dropped: &'d mut Dropped,
-    /// Blocks and pictures so far, count.
+    /// Blocks, and pictures and documents so far, count.
     count: usize,
     images: usize,
     /// Functions by the id of their calls: results name only the id.
@@ -36,12 +36,12 @@ impl<'d> Blocks<'d> {
             Kind::Text => parts.extend(said(content.text()?.into_owned())),
             Kind::List => {
                 for block in self.blocks(content)? {
-                    match self.block(role, block)? {
-                        Some(result @ Part::ToolResult(_)) => {
-                            results.push(Message { role: Role::Tool, parts: vec![result] });
-                        }
-                        Some(part) => parts.push(part),
-                        None => {}
+                    let Some((part, cache)) = self.block(role, block)? else { continue };
+                    let cache = cache.map(Part::CachePoint);
+                    if matches!(part, Part::ToolResult(_)) {
+                        results.push(Message { role: Role::Tool, parts: [part].into_iter().chain(cache).collect() });
+                    } else {
+                        parts.extend([part].into_iter().chain(cache));
                     }
                 }
             }
@@ -73,14 +73,15 @@ impl<'d> Blocks<'d> {
         Ok(blocks)
     }
 
-    /// One block; none if it says nothing, or nothing that can be passed on.
-    fn block(&mut self, role: Role, block: Item<'_>) -> Result<Option<Part>, BadRequest> {
+    /// One block, and its cache mark; none if it says nothing, or nothing that can be passed on.
+    fn block(&mut self, role: Role, block: Item<'_>) -> Result<Option<(Part, Option<CacheTime>)>, BadRequest> {
         let mut block = block.fields(ANY)?;
         let kind = required_text(&mut block, "type")?;
         let part = match (role, kind.as_ref()) {
             (_, "text") => text(&mut block)?,
             (Role::System, other) => return Ok(self.leave_out("system.", other)),
             (_, "image") => Some(Part::Image(self.image(&mut block)?)),
+            (Role::User | Role::Tool, "document") => Some(self.document(&mut block)?),
             (_, "tool_result") => Some(Part::ToolResult(self.tool_result(&mut block)?)),
             (_, "tool_use") => {
                 let id = required_text(&mut block, "id")?.into_owned();
@@ -100,20 +101,80 @@ impl<'d> Blocks<'d> {
             (_, "redacted_thinking") => return Ok(self.leave_out("", "redacted_thinking")),
             (_, other) => return Ok(self.leave_out("content.", other)),
         };
+        let cache = cache_point(&mut block);
         finish(block, "content.", self.dropped);
-        Ok(part)
+        Ok(part.map(|part| (part, cache)))
     }
 
-    fn leave_out(&mut self, place: &str, kind: &str) -> Option<Part> {
+    fn leave_out<T>(&mut self, place: &str, kind: &str) -> Option<T> {
         self.dropped.note(&format!("{place}{kind}"));
         None
     }
 
-    fn image(&mut self, block: &mut Fields<'_>) -> Result<Image, BadRequest> {
+    /// One more picture or document.
+    fn one_more(&mut self, block: &Fields<'_>) -> Result<(), BadRequest> {
         self.images += 1;
         if self.images > MAX_IMAGES {
-            return Err(block.fault("source", &format!("at most {MAX_IMAGES} pictures are taken")));
+            return Err(block.fault("source", &format!("at most {MAX_IMAGES} pictures and documents are taken")));
         }
+        Ok(())
+    }
+
+    fn document(&mut self, block: &mut Fields<'_>) -> Result<Part, BadRequest> {
+        self.one_more(block)?;
+        let Some(mut source) = block.fields("source", ANY)? else {
+            return Err(block.fault("source", "an object with the document is required"));
+        };
+        let (name, context) = (block.text("title")?, block.text("context")?);
+        let media_type = source.text("media_type")?;
+        let said =
+            document::Said { name: name.as_deref(), media_type: media_type.as_deref(), context: context.as_deref() };
+        let kind = required_text(&mut source, "type")?;
+        let document = match kind.as_ref() {
+            "base64" => document::read(&required_text(&mut source, "data")?, said, &source.at("data"))?,
+            "text" => document::of_text(required_text(&mut source, "data")?.into_owned(), said),
+            "content" => document::of_text(self.document_texts(&mut source)?, said),
+            _ => {
+                let what = format!(
+                    "expected `base64`, `text` or `content`, found `{}`; an edge fetches no addresses for a caller and \
+                     keeps no files",
+                    shown(&kind)
+                );
+                return Err(source.fault("type", &what));
+            }
+        };
+        if let Some(mut citations) = block.fields("citations", ANY)?
+            && citations.flag("enabled")? == Some(true)
+        {
+            self.dropped.note("content.document.citations");
+        }
+        finish(source, "content.source.", self.dropped);
+        Ok(Part::Document(Box::new(document)))
+    }
+
+    /// The texts of a document in blocks, line by line; pictures within it have no place there.
+    fn document_texts(&mut self, source: &mut Fields<'_>) -> Result<String, BadRequest> {
+        let Some(content) = source.take("content") else {
+            return Err(source.fault("content", "a string or a list of blocks is required"));
+        };
+        if content.kind() == Kind::Text {
+            return Ok(content.text()?.into_owned());
+        }
+        let mut texts = Vec::new();
+        for block in self.blocks(&content)? {
+            let mut block = block.fields(ANY)?;
+            match required_text(&mut block, "type")?.as_ref() {
+                "text" => texts.push(block.text("text")?.unwrap_or_default()),
+                other => {
+                    self.leave_out::<Part>("content.document.", other);
+                }
+            }
+        }
+        Ok(texts.join("\n"))
+    }
+
+    fn image(&mut self, block: &mut Fields<'_>) -> Result<Image, BadRequest> {
+        self.one_more(block)?;
         let Some(mut source) = block.fields("source", ANY)? else {
             return Err(block.fault("source", "an object with the picture is required"));
         };
@@ -183,8 +244,9 @@ impl<'d> Blocks<'d> {
             match kind.as_ref() {
                 "text" => parts.extend(text(&mut block)?),
                 "image" => parts.push(Part::Image(self.image(&mut block)?)),
+                "document" => parts.push(self.document(&mut block)?),
                 other => {
-                    self.leave_out("content.tool_result.", other);
+                    self.leave_out::<Part>("content.tool_result.", other);
                     continue;
                 }
             }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::chat::{ImageKind, Input, Request};
+use crate::chat::{Document, DocumentBody, DocumentFormat, ImageKind, Input, Request};
 
 /// The smallest head of a PNG that is whole base64.
 const PNG: &str = "iVBORw0KGgoAAAANSUhEUgAA";
@@ -153,18 +153,17 @@ fn blocks_that_no_model_here_can_read_are_left_out_and_listed() {
     let given = json!([
         { "role": "system", "content": [{ "type": "text", "text": "s" }, { "type": "image" }] },
         { "role": "user", "content": [
-            { "type": "document", "source": { "type": "text", "media_type": "text/plain", "data": "d" } },
             { "type": "container_upload", "file_id": "f" },
             { "type": "text", "text": "read it" },
             { "type": "tool_result", "tool_use_id": "t", "content": [
                 { "type": "search_result", "source": "x", "title": "y", "content": [] }, { "type": "text", "text": "42" }] },
         ] },
         { "role": "assistant", "content": [
+            { "type": "document", "source": { "type": "text", "media_type": "text/plain", "data": "d" } },
             { "type": "mcp_tool_use", "id": "m", "name": "n", "server_name": "s", "input": {} },
             { "type": "mcp_tool_result", "tool_use_id": "m", "content": [{ "type": "text", "text": "r" }] },
             { "type": "redacted_thinking", "data": "x" },
         ] },
-        { "role": "user", "content": [{ "type": "document" }] },
     ]);
     let result = ToolResult { id: Some("t".to_owned()), name: None, parts: vec![text("42")], failed: false };
     let expected = [
@@ -177,9 +176,9 @@ fn blocks_that_no_model_here_can_read_are_left_out_and_listed() {
         dropped(&given),
         [
             "system.image",
-            "content.document",
             "content.container_upload",
             "content.tool_result.search_result",
+            "content.document",
             "content.mcp_tool_use",
             "content.mcp_tool_result",
             "redacted_thinking",
@@ -200,13 +199,87 @@ fn blocks_stand_in_any_message_as_with_ollama() {
 }
 
 #[test]
-fn cache_marks_are_listed_once_and_unknown_members_by_name() {
-    let block = json!({ "type": "text", "text": "a", "cache_control": { "type": "ephemeral" }, "odd": 1 });
+fn unknown_cache_marks_are_listed_once_and_unknown_members_by_name() {
+    let block = json!({ "type": "text", "text": "a", "cache_control": { "type": "later" }, "odd": 1 });
     let given = json!([
         { "role": "user", "content": [block, block] },
         { "role": "user", "content": [block], "name": "Ann" },
     ]);
     assert_eq!(dropped(&given), ["cache_control", "content.odd", "messages.name"]);
+}
+
+#[test]
+fn a_cache_mark_stands_right_behind_what_it_marks() {
+    let mark = |ttl: Value| json!({ "type": "ephemeral", "ttl": ttl });
+    let given = json!([
+        { "role": "system", "content": [{ "type": "text", "text": "s", "cache_control": mark(json!("1h")) }] },
+        { "role": "user", "content": [
+            { "type": "tool_result", "tool_use_id": "t", "content": "42", "cache_control": mark(json!(null)) },
+            { "type": "text", "text": "a", "cache_control": mark(json!("5m")) },
+            { "type": "text", "text": "", "cache_control": mark(json!("5m")) },
+            { "type": "text", "text": "b", "cache_control": null },
+        ] },
+    ]);
+    let (five, hour) = (Part::CachePoint(CacheTime::FiveMinutes), Part::CachePoint(CacheTime::Hour));
+    let result = ToolResult { id: Some("t".to_owned()), name: None, parts: vec![text("42")], failed: false };
+    let expected = [
+        Message { role: Role::System, parts: vec![text("s"), hour] },
+        Message { role: Role::Tool, parts: vec![Part::ToolResult(result), five.clone()] },
+        Message { role: Role::User, parts: vec![text("a"), five, text("b")] },
+    ];
+    assert_eq!(messages(&given), expected);
+    assert!(dropped(&given).is_empty());
+    for odd in [json!("ephemeral"), json!({ "ttl": "5m" }), mark(json!("2h")), mark(json!(5))] {
+        let given = with("user", &json!([{ "type": "text", "text": "a", "cache_control": odd }]));
+        assert_eq!(messages(&given)[0].parts, [text("a")], "{odd}");
+        assert_eq!(dropped(&given), ["cache_control"], "{odd}");
+    }
+}
+
+#[test]
+fn documents_are_read_where_they_are_brought_along() {
+    let pdf = "JVBERi0xLjcKJeLjz9M=";
+    let block = |source: Value| json!({ "type": "document", "title": "May", "context": "c", "source": source });
+    let given = json!([{ "role": "user", "content": [
+        block(json!({ "type": "base64", "media_type": "application/pdf", "data": pdf })),
+        { "type": "document", "source": { "type": "text", "media_type": "text/plain", "data": "d" },
+            "citations": { "enabled": true } },
+        { "type": "document", "citations": { "enabled": false }, "source": { "type": "content", "content": [
+            { "type": "text", "text": "e" }, { "type": "image" }, { "type": "text", "text": "f" }] } },
+        { "type": "tool_result", "tool_use_id": "t", "content": [
+            block(json!({ "type": "content", "content": "g" }))] },
+    ] }]);
+    let paper = |name: Option<&str>, format, body| {
+        let (name, context) = (name.map(str::to_owned), name.map(|_| "c".to_owned()));
+        Part::Document(Box::new(Document { name, context, format, body }))
+    };
+    let words = |text: &str| DocumentBody::Text(text.to_owned());
+    let (pdf_of, txt) = (DocumentBody::Base64(pdf.to_owned()), DocumentFormat::Txt);
+    let inner = vec![paper(Some("May"), txt, words("g"))];
+    let result = ToolResult { id: Some("t".to_owned()), name: None, parts: inner, failed: false };
+    let papers = vec![
+        paper(Some("May"), DocumentFormat::Pdf, pdf_of),
+        paper(None, txt, words("d")),
+        paper(None, txt, words("e\nf")),
+    ];
+    let expected = [
+        Message { role: Role::Tool, parts: vec![Part::ToolResult(result)] },
+        Message { role: Role::User, parts: papers },
+    ];
+    assert_eq!(messages(&given), expected);
+    assert_eq!(dropped(&given), ["content.document.citations", "content.document.image"]);
+    assert_eq!(request(&given).unwrap().unreadable_here().unwrap().format, DocumentFormat::Pdf);
+    for (source, expected) in [
+        (json!(null), "messages[0].content[0].source: an object"),
+        (json!({ "type": "url", "url": "https://x" }), "messages[0].content[0].source.type: expected `base64`, `text`"),
+        (json!({ "type": "file", "file_id": "f" }), "messages[0].content[0].source.type: expected `base64`, `text`"),
+        (json!({ "type": "text" }), "messages[0].content[0].source.data: a string"),
+        (json!({ "type": "content" }), "messages[0].content[0].source.content: a string or a list"),
+        (json!({ "type": "base64", "data": "AAAA" }), "messages[0].content[0].source.data: the document is neither"),
+    ] {
+        let found = fault(&with("user", &json!([block(source)])));
+        assert!(found.starts_with(expected), "{found}\nshould begin with\n{expected}");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@
 use std::io;
 
 use super::request::{Wanted, read};
-use crate::chat::{BadRequest, Input, Message, Part, Request};
+use crate::chat::{BadRequest, Document, DocumentBody, Input, Message, Part, Request};
 
 /// Tokens a byte as long as nothing is learnt: Ollama's own estimate, and near the truth for English.
 pub const TOKENS_PER_BYTE: f64 = 0.25;
@@ -15,6 +15,15 @@ pub const TOKENS_PER_BYTE: f64 = 0.25;
 /// Tokens of a picture, about. Local vision models spend 256 (gemma3) to 1,601 (llama3.2-vision) on
 /// one; Anthropic's spend at most some 1,600.
 pub const IMAGE_TOKENS: u64 = 1_000;
+
+/// Bytes of a token in a document that is not a text, about. A page is read as a picture and its text,
+/// some 1,500 to 3,000 tokens; it has 10 KB where it is compressed text alone, and 100 KB and more
+/// where it is scanned.
+const DOCUMENT_BYTES_PER_TOKEN: u64 = 10;
+/// Tokens of one at least: a page.
+const DOCUMENT_TOKENS_LEAST: u64 = 1_500;
+/// Tokens of one at most: what pictures in it weigh is not read as text.
+const DOCUMENT_TOKENS_MOST: u64 = 60_000;
 
 /// Bytes that a template adds to each message, about: the role and its markers.
 const MESSAGE_BYTES: u64 = 16;
@@ -28,8 +37,8 @@ pub fn parse(body: &[u8]) -> Result<Request, BadRequest> {
     read(body, Wanted::Count)
 }
 
-/// Tokens of a prompt: bytes × `tokens_per_byte`, rounded up, and [`IMAGE_TOKENS`] a picture; never
-/// less than one. Bytes are those of texts, thoughts, calls (name and arguments as JSON), results and tools
+/// Tokens of a prompt: bytes × `tokens_per_byte`, rounded up, and [`IMAGE_TOKENS`] a picture, and a
+/// document by its size; never less than one. Bytes are those of texts, thoughts, calls (name and arguments as JSON), results and tools
 /// (name, description, schema as JSON), and 16 a message.
 ///
 /// A ratio that no tokenizer has (not above 0, above 1, not a number) counts as [`TOKENS_PER_BYTE`].
@@ -53,7 +62,7 @@ pub fn estimate(request: &Request, tokens_per_byte: f64) -> u64 {
         sum.json(&tool.parameters);
     }
     let text = (sum.bytes as f64 * ratio).ceil() as u64;
-    (text + sum.images * IMAGE_TOKENS).max(1)
+    (text + sum.images * IMAGE_TOKENS + sum.tokens).max(1)
 }
 
 /// The answer: `{"input_tokens":N}`.
@@ -66,6 +75,8 @@ pub fn answer(tokens: u64) -> Vec<u8> {
 struct Sum {
     bytes: u64,
     images: u64,
+    /// Of documents that are not texts.
+    tokens: u64,
 }
 
 impl Sum {
@@ -81,6 +92,17 @@ impl Sum {
         self.bytes += length.0;
     }
 
+    fn document(&mut self, document: &Document) {
+        match &document.body {
+            DocumentBody::Text(text) => self.text(text),
+            DocumentBody::Base64(_) => {
+                let tokens = document.size() as u64 / DOCUMENT_BYTES_PER_TOKEN;
+                self.tokens += tokens.clamp(DOCUMENT_TOKENS_LEAST, DOCUMENT_TOKENS_MOST);
+            }
+        }
+        self.text(document.context.as_deref().unwrap_or_default());
+    }
+
     fn message(&mut self, message: &Message) {
         self.bytes += MESSAGE_BYTES;
         self.parts(&message.parts);
@@ -91,6 +113,8 @@ impl Sum {
             match part {
                 Part::Text(text) | Part::Thinking { text, .. } => self.text(text),
                 Part::Image(_) => self.images += 1,
+                Part::Document(document) => self.document(document),
+                Part::CachePoint(_) => {}
                 Part::ToolCall(call) => {
                     self.text(&call.name);
                     self.json(&call.arguments);

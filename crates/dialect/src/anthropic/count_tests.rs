@@ -64,3 +64,16 @@ fn the_answer_is_one_number() {
     let answer: Value = serde_json::from_slice(&answer(2_095)).unwrap();
     assert_eq!(answer, json!({ "input_tokens": 2_095 }));
 }
+
+#[test]
+fn a_document_counts_as_its_text_or_by_its_size() {
+    let with = |source: Value| {
+        let block = json!({ "type": "document", "source": source });
+        estimate(&request(&json!({ "model": "m", "messages": [{ "role": "user", "content": [block] }] })), 1.0)
+    };
+    assert_eq!(with(json!({ "type": "text", "data": "12345678" })), 8 + 16);
+    let pdf = |zeros: usize| json!({ "type": "base64", "data": format!("JVBERi0x{}", "A".repeat(zeros)) });
+    assert_eq!(with(pdf(400)), DOCUMENT_TOKENS_LEAST + 16);
+    assert_eq!(with(pdf(400_000)), 300_006 / DOCUMENT_BYTES_PER_TOKEN + 16);
+    assert_eq!(with(pdf(4_000_000)), DOCUMENT_TOKENS_MOST + 16);
+}

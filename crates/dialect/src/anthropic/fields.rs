@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use crate::chat::BadRequest;
-use crate::fields::{Dropped, Fields, Item, List, NoList};
+use crate::chat::{BadRequest, CacheTime};
+use crate::fields::{ANY, Dropped, Fields, Item, Kind, List, NoList};
 
 /// A text that must be there and say something.
 pub(super) fn required_text<'a>(fields: &mut Fields<'a>, key: &str) -> Result<Cow<'a, str>, BadRequest> {
@@ -36,8 +36,24 @@ pub(super) fn items<'a>(item: &Item<'a>, most: usize) -> Result<List<'a>, BadReq
     })
 }
 
+/// Takes the mark that what stands before it is to be kept in a cache; one of another kind stays.
+pub(super) fn cache_point(fields: &mut Fields<'_>) -> Option<CacheTime> {
+    let mut mark = fields.get("cache_control").filter(|mark| mark.kind() == Kind::Object)?.fields(ANY).ok()?;
+    if mark.text("type").ok()?.as_deref() != Some("ephemeral") {
+        return None;
+    }
+    let time = match mark.text("ttl").ok()?.as_deref() {
+        None | Some("5m") => CacheTime::FiveMinutes,
+        Some("1h") => CacheTime::Hour,
+        Some(_) => return None,
+    };
+    fields.take("cache_control");
+    Some(time)
+}
+
 /// Ends the reading: what is left had no effect. `kind` names the kind of object and not its place,
-/// so that a field that every message repeats is listed once; cache marks stand at any of them.
+/// so that a field that every message repeats is listed once; cache marks stand at any of them, also where
+/// they mean nothing.
 pub(super) fn finish(mut fields: Fields<'_>, kind: &str, dropped: &mut Dropped) {
     if fields.take("cache_control").is_some() {
         dropped.note("cache_control");

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::blocks::Blocks;
-use super::fields::{finish, list, number, required_text};
+use super::fields::{cache_point, finish, list, number, required_text};
 use crate::chat::{
     BadRequest, Effort, Format, Input, Message, Native, Request, Role, Sampling, Think, Tool, ToolChoice,
 };
@@ -21,7 +21,7 @@ pub const MAX_MESSAGES: usize = 10_000;
 /// Blocks of all messages together, count, those inside tool results included.
 pub const MAX_BLOCKS: usize = 20_000;
 
-/// Pictures of one request, count: Anthropic's own limit.
+/// Pictures and documents of one request, count: Anthropic's own limit for pictures.
 pub const MAX_IMAGES: usize = 100;
 
 /// Tools of one request, count: agents with every server attached send some 200.
@@ -145,8 +145,9 @@ fn tools(top: &mut Fields<'_>, dropped: &mut Dropped) -> Result<Vec<Tool>, BadRe
         let Some(parameters) = tool.object("input_schema")? else {
             return Err(tool.fault("input_schema", "a JSON schema (an object) is required"));
         };
+        let cache = cache_point(&mut tool);
         finish(tool, "tools.", dropped);
-        Ok(Tool { name, description, parameters: Value::Object(parameters) })
+        Ok(Tool { name, description, parameters: Value::Object(parameters), cache })
     };
     given.map(read).collect()
 }

@@ -93,7 +93,7 @@ fn functions_are_taken_and_tools_that_a_server_runs_are_refused() {
         { "name": "web_search", "description": "", "input_schema": schema, "cache_control": {}, "strict": true },
         { "name": "b", "description": "does b", "type": "custom", "input_schema": {} },
     ] }));
-    let first = Tool { name: "web_search".to_owned(), description: None, parameters: schema };
+    let first = Tool { name: "web_search".to_owned(), description: None, parameters: schema, cache: None };
     assert_eq!(request.tools[0], first, "a function of the caller's own may have any name");
     assert_eq!(request.tools[1].description.as_deref(), Some("does b"));
     assert_eq!(request.dropped, ["cache_control", "tools.strict"]);

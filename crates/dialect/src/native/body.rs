@@ -8,7 +8,9 @@ use serde_json::{Map, Value};
 
 use super::Bounds;
 use super::bounds::{bound_keep_alive, bound_options, reserved};
-use crate::chat::{Effort, Format, Input, Message, Native, Part, Prompt, Request, Think, Tool, ToolChoice, ToolResult};
+use crate::chat::{
+    Document, Effort, Format, Input, Message, Native, Part, Prompt, Request, Think, Tool, ToolChoice, ToolResult,
+};
 use crate::model::ModelName;
 use crate::ollama::encode::Call;
 
@@ -118,6 +120,7 @@ impl<'a> Body<'a> {
         };
         let no_tools = request.tool_choice == ToolChoice::None;
         let tools: &[Tool] = if no_tools { &[] } else { &request.tools };
+        lose_if(tools.iter().any(|tool| tool.cache.is_some()), "cache_control", lost);
         let tools = match &request.input {
             Input::Chat(_) => tools.iter().map(ToolBody::new).collect(),
             Input::Prompt(_) => {
@@ -188,6 +191,9 @@ fn said<'a>(messages: &'a [Message], lost: &mut Vec<String>) -> Vec<Said<'a>> {
             match part {
                 Part::Text(text) => join(&mut now.content, text),
                 Part::Image(image) => now.images.push(&image.base64),
+                Part::Document(document) => document_text(&mut now.content, document, lost),
+                // Ollama keeps what it has read anyway.
+                Part::CachePoint(_) => lose_if(true, "cache_control", lost),
                 // A seal means nothing to a local model.
                 Part::Thinking { text, signature: _ } if text.is_empty() => {}
                 Part::Thinking { text, signature: _ } => now.thinking = Cow::Borrowed(text),
@@ -200,7 +206,7 @@ fn said<'a>(messages: &'a [Message], lost: &mut Vec<String>) -> Vec<Said<'a>> {
                         all.push(std::mem::replace(&mut now, Said { role, ..Said::default() }));
                     }
                     lose_if(result.failed, "is_error", lost);
-                    all.push(tool_result(result, &names));
+                    all.push(tool_result(result, &names, lost));
                 }
             }
         }
@@ -219,7 +225,7 @@ impl Said<'_> {
 }
 
 /// Templates tell results apart by the function's name; some dialects give the id alone.
-fn tool_result<'a>(result: &'a ToolResult, names: &HashMap<&str, &'a str>) -> Said<'a> {
+fn tool_result<'a>(result: &'a ToolResult, names: &HashMap<&str, &'a str>, lost: &mut Vec<String>) -> Said<'a> {
     let id = result.id.as_deref();
     let tool_name = result.name.as_deref().or_else(|| names.get(id?).copied());
     let mut said = Said { role: "tool", tool_name, tool_call_id: id, ..Said::default() };
@@ -227,11 +233,20 @@ fn tool_result<'a>(result: &'a ToolResult, names: &HashMap<&str, &'a str>) -> Sa
         match part {
             Part::Text(text) => join(&mut said.content, text),
             Part::Image(image) => said.images.push(&image.base64),
+            Part::Document(document) => document_text(&mut said.content, document, lost),
             // No dialect can put these into a result.
-            Part::Thinking { .. } | Part::ToolCall(_) | Part::ToolResult(_) => {}
+            Part::CachePoint(_) | Part::Thinking { .. } | Part::ToolCall(_) | Part::ToolResult(_) => {}
         }
     }
     said
+}
+
+/// A document as a text; where it is none nobody here can read it.
+fn document_text(all: &mut Cow<'_, str>, document: &Document, lost: &mut Vec<String>) {
+    match document.as_text() {
+        Some(text) => all.to_mut().push_str(&text),
+        None => lose_if(true, "documents", lost),
+    }
 }
 
 fn join<'a>(all: &mut Cow<'a, str>, text: &'a str) {

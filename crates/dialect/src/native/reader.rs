@@ -49,7 +49,7 @@ impl Reader {
         let numbers = messages.iter().flat_map(|message| &message.parts).filter_map(|part| match part {
             Part::ToolCall(call) => number(&call.id),
             Part::ToolResult(result) => number(result.id.as_deref()?),
-            Part::Text(_) | Part::Image(_) | Part::Thinking { .. } => None,
+            Part::Text(_) | Part::Image(_) | Part::Document(_) | Part::CachePoint(_) | Part::Thinking { .. } => None,
         });
         let next_call = numbers.max().map_or(0, |last| last + 1);
         Self { line: Vec::new(), next_call, called: false, native: Map::new(), ended: false }

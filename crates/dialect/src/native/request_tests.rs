@@ -364,3 +364,32 @@ fn a_schemas_members_keep_their_order_and_numbers_their_digits() {
     let sent = String::from_utf8(sent).unwrap();
     assert!(sent.contains(r#"{"b":{},"a":{}}"#) && sent.contains("0.30000000000000004"), "{sent}");
 }
+
+#[test]
+fn a_document_of_text_is_told_as_text_and_one_of_bytes_and_every_cache_mark_are_listed_as_lost() {
+    let mark = json!({ "type": "ephemeral" });
+    let text = json!({ "type": "document", "title": "May", "source": { "type": "text", "data": "d" } });
+    let pdf = json!({ "type": "document", "source": { "type": "base64", "data": "JVBERi0xLjcK" } });
+    let parse = |tools: Value, content: Value| {
+        let messages = json!([{ "role": "user", "content": content }]);
+        let body = json!({ "model": "m", "max_tokens": 9, "tools": tools, "messages": messages });
+        crate::anthropic::parse(body.to_string().as_bytes()).unwrap()
+    };
+    let told = "<document name=\"May\">\nd\n</document>\n";
+    let given = json!([text, { "type": "text", "text": "?" },
+        { "type": "tool_result", "tool_use_id": "t", "content": [text] }]);
+    let outgoing = request(&parse(json!([]), given), &Bounds::default());
+    assert_eq!(sent(&outgoing)["messages"][0]["content"], told);
+    assert_eq!(sent(&outgoing)["messages"][1]["content"], format!("{told}?"));
+    assert!(outgoing.lost.is_empty());
+    let outgoing = request(&parse(json!([]), json!([pdf, { "type": "text", "text": "?" }])), &Bounds::default());
+    assert_eq!(outgoing.lost, ["documents"]);
+    assert_eq!(sent(&outgoing)["messages"][0]["content"], "?");
+    let marked = json!([{ "type": "text", "text": "?", "cache_control": mark }]);
+    let tool = json!([{ "name": "f", "input_schema": {}, "cache_control": mark }]);
+    for (tools, content) in [(json!([]), marked), (tool, json!("?"))] {
+        let outgoing = request(&parse(tools, content), &Bounds::default());
+        assert_eq!(outgoing.lost, ["cache_control"]);
+        assert_eq!(sent(&outgoing)["messages"], json!([{ "role": "user", "content": "?" }]));
+    }
+}

@@ -110,7 +110,7 @@ fn tool(item: Item<'_>, dropped: &mut Dropped) -> Result<Tool, BadRequest> {
     let description = fields.some_text("description")?;
     let parameters = fields.object("parameters")?.unwrap_or_else(no_parameters);
     fields.drop_rest(dropped);
-    Ok(Tool { name, description, parameters: Value::Object(parameters) })
+    Ok(Tool { name, description, parameters: Value::Object(parameters), cache: None })
 }
 
 /// The schema of a function without arguments.

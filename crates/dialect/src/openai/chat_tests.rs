@@ -5,7 +5,10 @@ use serde_json::{Map, Value, json};
 
 use super::super::testing::{NOW, bodies, events, stamp};
 use super::*;
-use crate::chat::{Effort, Image, ImageKind, Message, Part, Role, Think, ToolCall, ToolChoice, ToolResult};
+use crate::chat::{
+    DocumentBody, DocumentFormat, Effort, Image, ImageKind, Message, Part, Role, Think, ToolCall, ToolChoice,
+    ToolResult,
+};
 use crate::encode::Answer;
 
 const PNG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJ";
@@ -259,7 +262,15 @@ fn every_fault_names_its_place_and_what_was_expected() {
         (message(json!({ "role": "user" })), "messages[1].content: expected a string or a list"),
         (message(json!({ "role": "assistant" })), "messages[1].content: expected"),
         (message(json!({ "role": "user", "content": 7 })), "messages[1].content: expected"),
-        (part(json!({ "type": "file" })), "messages[1].content[1].type: expected text, image_url or input_audio"),
+        (
+            part(json!({ "type": "video" })),
+            "messages[1].content[1].type: expected text, image_url, input_audio or file",
+        ),
+        (part(json!({ "type": "file" })), "messages[1].content[1].file: expected an object with file_data"),
+        (
+            part(json!({ "type": "file", "file": { "file_id": "f" } })),
+            "messages[1].content[1].file.file_data: expected a string; no files",
+        ),
         (part(json!({ "type": "input_audio" })), "messages[1].content[1].input_audio: expected an object"),
         (
             part(json!({ "type": "input_audio", "input_audio": { "data": "AAAA" } })),
@@ -458,4 +469,22 @@ proptest! {
             prop_assert!(!error.to_string().is_empty());
         }
     }
+}
+
+#[test]
+fn a_file_is_a_document_of_what_it_holds() {
+    let file = |name: &str, data: &str| json!({ "type": "file", "file": { "filename": name, "file_data": data } });
+    let content = json!([
+        file("a.pdf", "data:application/pdf;base64,JVBERi0xLjcK"),
+        file("b.csv", "data:text/csv;base64,YSxi"),
+        { "type": "text", "text": "?" },
+    ]);
+    let request = ok(json!({ "messages": [{ "role": "user", "content": content }] }));
+    let Input::Chat(messages) = &request.input else { panic!("a chat") };
+    let parts: Vec<&Part> = messages.iter().flat_map(|message| &message.parts).collect();
+    let [Part::Document(pdf), Part::Document(csv), Part::Text(_)] = parts[..] else { panic!("{parts:?}") };
+    assert_eq!((pdf.format, pdf.name.as_deref()), (DocumentFormat::Pdf, Some("a.pdf")));
+    assert_eq!((csv.format, &csv.body), (DocumentFormat::Csv, &DocumentBody::Text("a,b".to_owned())));
+    assert_eq!(request.unreadable_here(), Some(&**pdf));
+    assert!(request.dropped.is_empty());
 }

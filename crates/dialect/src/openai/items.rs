@@ -147,11 +147,8 @@ impl Reader<'_> {
             Some("input_text" | "output_text") => "text",
             Some("refusal") => "refusal",
             Some("input_image") => return self.picture(&mut part).map(Some),
-            _ => {
-                return Err(
-                    part.expected("type", "input_text, output_text, refusal or input_image; files are not taken")
-                );
-            }
+            Some("input_file") => return self.pictures.read_file(&mut part).map(Some),
+            _ => return Err(part.expected("type", "input_text, output_text, refusal, input_image or input_file")),
         };
         let text = part.text(key)?.ok_or_else(|| part.expected(key, "a string"))?;
         Ok((!text.is_empty()).then(|| Part::Text(text.into_owned())))

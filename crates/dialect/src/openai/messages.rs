@@ -136,7 +136,12 @@ impl Reader<'_> {
             }
             "image_url" => Some(self.picture(&mut part)?),
             "input_audio" => Some(self.sound(&mut part)?),
-            _ => return Err(part.expected("type", "text, image_url or input_audio; files are not taken")),
+            "file" => {
+                let file = part.fields("file", ANY)?;
+                let mut file = file.ok_or_else(|| part.expected("file", "an object with file_data"))?;
+                Some(self.pictures.read_file(&mut file)?)
+            }
+            _ => return Err(part.expected("type", "text, image_url, input_audio or file")),
         };
         part.drop_rest_as("messages.content.", self.dropped);
         Ok(read)

@@ -5,7 +5,9 @@ use serde_json::{Map, Value, json};
 
 use super::super::testing::{NOW, bodies, events, stamp};
 use super::*;
-use crate::chat::{Effort, Image, ImageKind, Message, Part, Role, Think, ToolCall, ToolChoice, ToolResult};
+use crate::chat::{
+    DocumentFormat, Effort, Image, ImageKind, Message, Part, Role, Think, ToolCall, ToolChoice, ToolResult,
+};
 use crate::encode::Answer;
 
 const PNG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJ";
@@ -110,7 +112,10 @@ fn what_the_native_api_can_do_is_honoured() {
     assert_eq!((request.max_tokens, request.logprobs, request.think), (Some(9), Some(3), Think::Effort(Effort::High)));
     assert_eq!((request.sampling.temperature, request.sampling.top_p), (Some(0.5), Some(1.0)));
     assert_eq!(request.format, Format::Schema { name: Some("n".to_owned()), schema: schema.clone() });
-    assert_eq!(request.tools, [Tool { name: "f".to_owned(), description: Some("d".to_owned()), parameters: schema }]);
+    assert_eq!(
+        request.tools,
+        [Tool { name: "f".to_owned(), description: Some("d".to_owned()), parameters: schema, cache: None }]
+    );
     assert_eq!((request.tool_choice, request.native.truncate), (ToolChoice::Named("f".to_owned()), Some(true)));
     assert_eq!(request.dropped, ["text.verbosity"]);
     assert_eq!(ok(json!({ "text": { "format": { "type": "json_object" } } })).format, Format::Json);
@@ -164,7 +169,15 @@ fn every_fault_names_its_place_and_what_was_expected() {
             "input[1].arguments: not a JSON object",
         ),
         (item(json!({ "type": "function_call_output", "output": 3 })), "input[1].output: expected a string or a list"),
-        (part(json!({ "type": "input_file" })), "input[1].content[0].type: expected input_text"),
+        (part(json!({ "type": "input_video" })), "input[1].content[0].type: expected input_text"),
+        (
+            part(json!({ "type": "input_file", "file_id": "f" })),
+            "input[1].content[0].file_data: expected a string; no files",
+        ),
+        (
+            part(json!({ "type": "input_file", "file_data": "https://x/a.pdf" })),
+            "input[1].content[0].file_data: files are taken as data",
+        ),
         (part(json!({ "type": "input_text" })), "input[1].content[0].text: expected a string"),
         (
             part(json!({ "type": "input_image", "file_id": "f" })),
@@ -273,4 +286,15 @@ proptest! {
             prop_assert!(!error.to_string().is_empty());
         }
     }
+}
+
+#[test]
+fn a_file_in_the_input_is_a_document() {
+    let file = json!({ "type": "input_file", "filename": "a.md", "file_data": "data:;base64,IyBh" });
+    let said = messages(json!({ "input": [{ "role": "user", "content": [file] }] }));
+    let [Part::Document(document)] = &said[0].parts[..] else { panic!("{said:?}") };
+    assert_eq!(
+        (document.format, document.as_text().as_deref()),
+        (DocumentFormat::Md, Some("<document name=\"a.md\">\n# a\n</document>\n"))
+    );
 }

@@ -8,7 +8,7 @@ use super::{MAX_IMAGES, MAX_PARTS, MAX_STOPS, MAX_TOOLS, write};
 use crate::chat::{BadRequest, Effort, Format, Part, Sampling, Think, Tool, ToolChoice};
 use crate::fields::{ANY, Dropped, Fields, Item, Kind, List, expected, free};
 use crate::hints;
-use crate::image;
+use crate::{document, image};
 
 /// What temperature and `top_p` mean where the caller leaves them out: OpenAI's defaults, which
 /// Ollama's `/v1` also puts in place of the model's own.
@@ -175,6 +175,7 @@ pub(super) fn function(mut function: Fields<'_>, dropped: &mut Dropped) -> Resul
         name: name(&mut function, "name")?,
         description: function.some_text("description")?,
         parameters: parameters.unwrap_or_else(|| json!({ "type": "object", "properties": {} })),
+        cache: None,
     };
     function.drop_rest_as("tools.", dropped);
     Ok(tool)
@@ -246,10 +247,22 @@ impl Pictures {
         image::read(base64, place).map(Part::Image)
     }
 
+    /// A file of a chat's or a response's: `file_data` and `filename`. None are kept that an id could name.
+    pub(super) fn read_file(&mut self, file: &mut Fields<'_>) -> Result<Part, BadRequest> {
+        let place = file.at("file_data");
+        self.one_less(&place)?;
+        let name = file.text("filename")?;
+        let data = file.text("file_data")?;
+        let data =
+            data.ok_or_else(|| file.expected("file_data", "a string; no files are kept that a file_id could name"))?;
+        let document = document::read_url(&data, name.as_deref(), &place)?;
+        Ok(Part::Document(Box::new(document)))
+    }
+
     fn one_less(&mut self, place: &str) -> Result<(), BadRequest> {
         match self.0.checked_sub(1) {
             Some(left) => self.0 = left,
-            None => return Err(expected(place, &format!("at most {MAX_IMAGES} pictures in one request"))),
+            None => return Err(expected(place, &format!("at most {MAX_IMAGES} pictures and files in one request"))),
         }
         Ok(())
     }

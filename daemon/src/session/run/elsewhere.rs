@@ -30,19 +30,30 @@ impl<C: Caller> Run<'_, C> {
 
     /// Judges whether another backend may answer it.
     pub(super) fn elsewhere(&mut self, job: Job, mapping: Option<Mapping>, length: usize) -> Result<Prepared, Failure> {
-        let Job { parts, kind, dropped, common, request, unmapped, route } = job;
+        let Job { parts, kind, dropped, common, request, unmapped, unreadable, route } = job;
+        if let (Some(unreadable), None) = (&unreadable, &mapping) {
+            return Err(Failure::new(Code::InvalidRequest, unreadable.as_str()));
+        }
         // What is kept for Bedrock is about as large as the body.
         let request = request.zip(mapping).filter(|_| self.kept.grow(length));
         let hedge = self.work.routes.overflow().map(|overflow| overflow.hedge).unwrap_or_default();
-        self.session.elsewhere = match (&request, self.plan.allow.local) {
+        self.session.elsewhere = match (&request, self.plan.allow.local && unreadable.is_none()) {
             (Some(_), true) => Elsewhere::May(hedge),
-            (Some(_), false) => Elsewhere::Must(if self.plan.is_absent { Why::NotLocal } else { Why::Route }),
+            (Some(_), false) => Elsewhere::Must(match (self.plan.allow.local, self.plan.is_absent) {
+                (_, true) => Why::NotLocal,
+                (false, false) => Why::Route,
+                (true, false) => Why::Document,
+            }),
             (None, true) => Elsewhere::Never,
             (None, false) => {
                 let Some(why) = unmapped else {
                     let message = "the edge holds too many request bodies at once: try again";
                     return Err(Failure::new(Code::Saturated, message).retryable());
                 };
+                if let Some(unreadable) = unreadable.filter(|_| self.plan.allow.local) {
+                    let message = format!("{unreadable}; nor can Bedrock take it: {why}");
+                    return Err(Failure::new(Code::InvalidRequest, message));
+                }
                 let message = format!("this request may be answered by Bedrock only, and cannot be: {why}");
                 return Err(Failure::new(Code::UnsupportedParameter, message));
             }

@@ -99,9 +99,26 @@ fn system(request: &Request<'_>) -> Result<(), String> {
 }
 
 fn cache_points(request: &Request<'_>) -> Result<(), String> {
+    let system = list(&request.body["system"]);
     let in_messages = request.messages().iter().flat_map(|message| list(&message["content"]));
-    let all = list(&request.body["system"]).iter().chain(in_messages).chain(request.tools());
-    let count = all.filter(|block| block.get("cachePoint").is_some()).count();
+    // The order in which they are read.
+    let all = request.tools().iter().chain(system).chain(in_messages);
+    let points: Vec<&Value> = all.filter_map(|block| block.get("cachePoint")).collect();
+    let in_tools = request.tools().iter().any(|tool| tool.get("cachePoint").is_some());
+    let takes = request.family.has(Feature::CachePoints) && (!in_tools || request.family.has(Feature::CachedTools));
+    ensure(points.is_empty() || takes, || {
+        "You invoked an unsupported model or your request did not allow prompt caching.".to_owned()
+    })?;
+    for (field, blocks) in [("system", system), ("toolConfig.tools", request.tools())] {
+        ensure(blocks.first().is_none_or(|block| block.get("cachePoint").is_none()), || {
+            format!("A cachePoint must follow the content that it caches, but {field}.0 is one.")
+        })?;
+    }
+    let is_hour = |point: &&&Value| point["ttl"] == "1h";
+    ensure(points.iter().skip_while(is_hour).all(|point| !is_hour(&point)), || {
+        by_model("a ttl='1h' cache_control block must not come after a ttl='5m' cache_control block.")
+    })?;
+    let count = points.len();
     ensure(count <= CACHE_POINTS_MAX, || {
         by_model(&format!("A maximum of {CACHE_POINTS_MAX} blocks with cache_control may be provided. Found {count}."))
     })
