@@ -29,9 +29,9 @@ fn a_request_that_uses_every_member_passes() {
             {"image": {"format": "gif", "source": {"bytes": "R0lGODlhAQABAAAAACw="}}},
             {"document": {"format": "txt", "name": "Notes 1", "source": {"bytes": "aGVsbG8="}}},
             {"guardContent": {"text": {"text": "Guard me", "qualifiers": ["query"]}}},
-            {"cachePoint": {"type": "default", "ttl": "1h"}}
+            {"cachePoint": {"type": "default"}}
         ]}],
-        "system": [{"text": "Be brief."}, {"cachePoint": {"type": "default"}}],
+        "system": [{"text": "Be brief."}, {"cachePoint": {"type": "default", "ttl": "1h"}}],
         "inferenceConfig": {"maxTokens": 1, "temperature": 0, "topP": 1.0, "stopSequences": ["END"]},
         "toolConfig": {
             "tools": [{"toolSpec": {

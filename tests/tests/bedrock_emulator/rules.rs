@@ -295,7 +295,7 @@ fn at_most_four_cache_points_stand_anywhere() {
     body["system"].as_array_mut().unwrap().push(point.clone());
     refuses(CLAUDE, &body, "A maximum of 4 blocks with cache_control may be provided. Found 5.");
     refuses(CLAUDE, &says(json!([point])), "must follow the content that it caches");
-    let mut first = says(json!("a"));
+    let mut first = says(json!([{"text": "a"}]));
     first["system"] = json!([point, {"text": "Be brief."}]);
     refuses(CLAUDE, &first, "but system.0 is one");
 }
