@@ -18,6 +18,13 @@ pub use away::{Away, Told};
 pub use caller::Caller;
 pub use overflow::{Errand, Overflow, Talk};
 
+/// The AWS SDK writes whole messages, prompts and answers too, at its lower levels: those are never
+/// written, whatever somebody asks for.
+#[must_use]
+pub fn may_be_logged(target: &str, level: tracing::Level) -> bool {
+    !target.starts_with("aws_") || level <= tracing::Level::WARN
+}
+
 /// The runtime's clock, so that tests with paused time drive everything.
 fn now() -> std::time::Instant {
     tokio::time::Instant::now().into_std()
