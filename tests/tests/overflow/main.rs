@@ -6,6 +6,8 @@
 
 mod failures;
 mod privacy;
+mod relay_side;
+mod site;
 mod verdicts;
 
 use std::path::Path;
