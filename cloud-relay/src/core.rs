@@ -4,6 +4,7 @@
 
 pub mod account;
 pub mod auth;
+pub mod ceilings;
 pub mod errors;
 pub mod exchange;
 pub mod framing;

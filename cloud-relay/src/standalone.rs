@@ -22,6 +22,7 @@ mod keys;
 mod log;
 mod metadata;
 mod own;
+mod own_call;
 mod parts;
 mod pool;
 mod proxy;
@@ -30,6 +31,7 @@ mod relay;
 mod running;
 mod service;
 mod socket;
+mod stand_in;
 mod store;
 mod toml_read;
 

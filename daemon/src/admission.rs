@@ -17,9 +17,11 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+pub(crate) use causeway_overflow::session::Decision;
+use causeway_overflow::session::too_late;
 use causeway_policy::{
-    Ask, Breaker, Forecast, Key, Late, Ledger, Limits, Loaded, ModelId, ModelSettings, ModelStatus, OverflowReason,
-    Refusal, RefusalCode, Resident, Ticket, Verdict,
+    Ask, Breaker, Forecast, Key, Ledger, Limits, Loaded, ModelId, ModelSettings, ModelStatus, OverflowReason, Refusal,
+    RefusalCode, Resident, Ticket, Verdict,
 };
 use causeway_wire::{Code, Load, ModelLoad};
 use tokio::sync::{Notify, mpsc};
@@ -38,19 +40,6 @@ const CHORES: usize = 384;
 /// Models whose ids are kept, count: twice what the ledger knows at a time; beyond it those that it
 /// has forgotten are looked for.
 const KEPT_MODELS: usize = 256;
-
-/// What was decided about a request after it was submitted.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Decision {
-    /// It has its slot.
-    Granted,
-    /// It is answered with this.
-    Refused(Refusal),
-    /// It goes to Bedrock.
-    Overflow(OverflowReason),
-    /// It has its slot and is silent at its deadline.
-    Late(Late),
-}
 
 /// A command of the ledger.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -349,13 +338,6 @@ impl Admission {
         }
         self.load_changed.notify_one();
     }
-}
-
-/// Why a request whose hard deadline has passed was not answered.
-pub(crate) fn too_late() -> String {
-    "no first token within the caller's deadline: the model is busy, loading or slow; allow more time \
-     (x-causeway-first-token-ms) or try again later"
-        .to_owned()
 }
 
 fn milliseconds(duration: Duration) -> u64 {

@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, anyhow};
 use arc_swap::ArcSwap;
+use causeway_overflow::Overflow;
 use causeway_policy::ModelSettings;
 use causeway_transport::{EdgeLink, EdgeLinkConfig, Incoming};
 use causeway_wire::{Code, EdgeConfig, Failure, InstanceId, ModelInfo};
@@ -29,7 +30,6 @@ use crate::metrics::Metrics;
 use crate::notify;
 use crate::observe::Observer;
 use crate::ollama::Ollama;
-use crate::overflow::Overflow;
 use crate::ready::{self, ReadyFile};
 use crate::request;
 use crate::routes::Routes;

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use causeway_overflow::may_be_logged;
 use clap::{Parser, Subcommand};
-use tracing::Level;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -168,12 +168,6 @@ fn start_log() {
         .finish()
         .with(filter_fn(|metadata| may_be_logged(metadata.target(), *metadata.level())))
         .try_init();
-}
-
-/// The AWS SDK writes whole messages, prompts and answers too, at its lower levels: those are never
-/// written, whatever somebody asks for.
-fn may_be_logged(target: &str, level: Level) -> bool {
-    !target.starts_with("aws_") || level <= Level::WARN
 }
 
 fn say(text: &str) {

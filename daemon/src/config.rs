@@ -5,10 +5,7 @@
 //! which are refused in words rather than ignored.
 
 mod expect;
-mod fault;
-mod overflow;
-mod reader;
-mod source;
+mod privacy;
 #[cfg(test)]
 mod tests;
 
@@ -17,12 +14,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use causeway_overflow::settings::{self, HOUR_MS, Reader, source};
 use causeway_transport::RelayUrl;
 use causeway_wire::Backend;
 
-pub use fault::{Fault, Origin};
-pub use overflow::{Mapping, Overflow, Privacy};
-use reader::Reader;
+pub use causeway_overflow::settings::{Fault, Mapping, Origin, Overflow};
+pub use privacy::Privacy;
 
 /// Where the file is looked for without `--config`.
 pub const DEFAULT_PATH: &str = "/etc/causeway/causewayd.toml";
@@ -158,8 +155,8 @@ impl Route {
     }
 }
 
-/// An hour in milliseconds: the most that a wait setting may say.
-const HOUR_MS: u64 = 3_600_000;
+/// The sections, for who writes another one.
+const SECTIONS: &str = "relay, identity, ollama, admission, privacy or status";
 
 impl Config {
     /// Parses the file's text with the environment over it.
@@ -170,13 +167,13 @@ impl Config {
         let (mut entries, mut faults) = (source::Entries::new(), Vec::new());
         source::from_file(text, &mut entries, &mut faults);
         source::from_environment(environment, &mut entries, &mut faults);
-        let mut reader = Reader::new(entries, faults);
+        let mut reader = Reader::new(entries, faults, SECTIONS);
         let relay = relay(&mut reader);
         let identity = identity(&mut reader);
         let ollama = ollama(&mut reader);
         let admission = admission(&mut reader);
-        let overflow = overflow::overflow(&mut reader);
-        let privacy = overflow::privacy(&mut reader);
+        let overflow = settings::overflow(&mut reader);
+        let privacy = privacy::privacy(&mut reader);
         let default_listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 9180));
         let status_listen = reader.or("status.listen", default_listen, expect::loopback);
         let faults = reader.finish();

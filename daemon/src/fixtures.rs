@@ -11,15 +11,15 @@ use causeway_wire::{Failure, Head, InstanceId, ModelInfo, Open, Outcome, Policy,
 use tokio::sync::mpsc;
 
 use crate::admission::{self, Chore, chores};
-use crate::caller::Caller;
 use crate::catalog::{self, Catalog};
 use crate::config::{self, Ollama as Settings, OllamaUrl};
 use crate::metrics::Metrics;
 use crate::observe::Observer;
 use crate::ollama::Ollama;
-use crate::overflow::Overflow;
 use crate::routes::Routes;
 use crate::work::Work;
+use causeway_overflow::Caller;
+use causeway_overflow::Overflow;
 
 /// A request that may run locally, without a deadline.
 pub(crate) fn open(method: &str, path: &str, model: Option<&str>) -> Open {

@@ -11,13 +11,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use causeway_bedrock::{Mapped, Target, map, needs};
 use causeway_dialect::anthropic::count;
-use causeway_dialect::chat::{BadRequest, Document, DocumentFormat, Format, Input, Part, Request, Think};
-use causeway_dialect::encode::Stamp;
+use causeway_dialect::chat::{Document, DocumentFormat, Format, Input, Part, Request, Think};
 use causeway_dialect::model::ModelName;
-use causeway_dialect::native::{self, Bounds, Reader};
-use causeway_dialect::openai::responses::Echo;
+use causeway_dialect::native::{self, Bounds};
 use causeway_dialect::route::{Shape, Upstream};
-use causeway_dialect::{anthropic, embed, hints, ollama, openai};
+use causeway_dialect::{embed, ollama};
+pub(crate) use causeway_overflow::text::judge_dropped;
+use causeway_overflow::text::{self, Kind, Text, invalid};
 use causeway_policy::{Ask, Class, Deadline, Key, ModelId};
 use causeway_wire::{Code, Failure};
 
@@ -25,9 +25,6 @@ use crate::gate::Plan;
 
 /// Characters of a prompt's beginning whose hash tells whether Ollama's prompt cache may hold it.
 const PREFIX: usize = 1_024;
-
-/// Header bytes that the names of dropped fields may fill.
-const MAX_DROPPED: usize = 1_024;
 
 /// A request ready to run.
 pub(crate) struct Job {
@@ -65,31 +62,6 @@ pub(crate) struct Need {
     batch: bool,
     runs_twice: bool,
     truncate: bool,
-}
-
-/// See [`Job::kind`].
-pub(crate) enum Kind {
-    /// A text.
-    Text(Box<Text>),
-    /// Vectors.
-    Vectors(Box<embed::Gather>),
-}
-
-/// How a text is written.
-pub(crate) struct Text {
-    pub(crate) reader: Reader,
-    pub(crate) stamp: Stamp,
-    pub(crate) dialect: Writing,
-}
-
-/// The caller's route, with what its encoder needs beside the stamp.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Writing {
-    Ollama(ollama::Route),
-    OpenAiChat,
-    OpenAiCompletions,
-    OpenAiResponses(Box<Echo>),
-    Anthropic,
 }
 
 /// What the request's surroundings say.
@@ -136,34 +108,18 @@ impl Need {
 
 /// Reads the body of an inference route.
 pub(crate) fn read(about: About<'_>, body: &[u8]) -> Result<Job, Failure> {
-    let parsed = match about.plan.route {
-        Upstream::OllamaEmbed => return vectors(about, embed::Route::Embed, body),
-        Upstream::OllamaEmbeddings => return vectors(about, embed::Route::Embeddings, body),
-        Upstream::OpenAiEmbeddings => return vectors(about, embed::Route::OpenAi, body),
-        Upstream::OllamaChat => with(ollama::parse_chat(body), Writing::Ollama(ollama::Route::Chat)),
-        Upstream::OllamaGenerate => with(ollama::parse_generate(body), Writing::Ollama(ollama::Route::Generate)),
-        Upstream::OpenAiChat => with(openai::chat::parse(body), Writing::OpenAiChat),
-        Upstream::OpenAiCompletions => with(openai::completions::parse(body), Writing::OpenAiCompletions),
-        Upstream::OpenAiResponses => {
-            openai::responses::read(body).map(|(request, echo)| (request, Writing::OpenAiResponses(Box::new(echo))))
-        }
-        Upstream::AnthropicMessages => with(anthropic::parse(body), Writing::Anthropic),
-        Upstream::AnthropicCountTokens
-        | Upstream::OllamaTags
-        | Upstream::OllamaPs
-        | Upstream::OllamaVersion
-        | Upstream::OllamaShow
-        | Upstream::OpenAiModels
-        | Upstream::OpenAiModel => {
-            return Err(Failure::new(Code::Internal, "a question about models was taken for inference"));
-        }
-    };
-    let (request, writing) = parsed.map_err(invalid)?;
-    text(about, request, writing)
-}
-
-fn with(parsed: Result<Request, BadRequest>, writing: Writing) -> Result<(Request, Writing), BadRequest> {
-    parsed.map(|request| (request, writing))
+    let embedders = [
+        (Upstream::OllamaEmbed, embed::Route::Embed),
+        (Upstream::OllamaEmbeddings, embed::Route::Embeddings),
+        (Upstream::OpenAiEmbeddings, embed::Route::OpenAi),
+    ];
+    if let Some((_, route)) = embedders.into_iter().find(|(upstream, _)| *upstream == about.plan.route) {
+        return vectors(about, route, body);
+    }
+    let streams = about.plan.shape != Shape::Whole;
+    let stamp = text::About { id: about.id, created: about.created, streams };
+    let (request, text) = text::read(about.plan.route, stamp, body)?;
+    one(about, request, text)
 }
 
 /// Tokens that a prompt has, about, and the request as Bedrock can count it, where it can.
@@ -173,19 +129,7 @@ pub(crate) fn count_tokens(body: &[u8], target: Option<&Target>) -> Result<(u64,
     Ok((count::estimate(&request, count::TOKENS_PER_BYTE), mapped))
 }
 
-fn text(about: About<'_>, mut request: Request, dialect: Writing) -> Result<Job, Failure> {
-    if ollama::wants_unload(&request) {
-        let message = "a caller cannot unload a model of a shared machine: Ollama does so itself once nobody uses it";
-        return Err(Failure::new(Code::RouteNotAllowed, message));
-    }
-    let stamp = Stamp {
-        model: request.model.clone(),
-        id: about.id.to_owned(),
-        created: about.created,
-        include_usage: request.include_usage,
-        input_estimate: count::estimate(&request, count::TOKENS_PER_BYTE),
-    };
-    request.stream = about.plan.shape != Shape::Whole;
+fn one(about: About<'_>, mut request: Request, text: Text) -> Result<Job, Failure> {
     let outgoing = native::request(&request, &authorised(about.plan)?, about.bounds);
     let common = std::mem::take(&mut request.dropped);
     let dropped: Vec<String> = common.iter().cloned().chain(outgoing.lost).chain(outgoing.removed).collect();
@@ -197,8 +141,7 @@ fn text(about: About<'_>, mut request: Request, dialect: Writing) -> Result<Job,
     let unreadable = request.unreadable_here().map(unreadable);
     // What is lost here is no matter where only Bedrock may answer.
     let strict = about.plan.strict && about.plan.allow.local && unreadable.is_none();
-    let reader = Reader::new(&request);
-    let able = about.target.map(|target| needs(&request, target, stamp.input_estimate));
+    let able = about.target.map(|target| needs(&request, target, text.stamp.input_estimate));
     let (request, unmapped) = match able {
         Some(Ok(())) => (Some(Arc::new(request)), None),
         Some(Err(unmapped)) => (None, Some(unmapped.to_string())),
@@ -206,7 +149,7 @@ fn text(about: About<'_>, mut request: Request, dialect: Writing) -> Result<Job,
     };
     Ok(Job {
         parts: vec![Outgoing { body: outgoing.body.into(), need }],
-        kind: Kind::Text(Box::new(Text { reader, stamp, dialect })),
+        kind: Kind::Text(Box::new(text)),
         dropped: judge_dropped(&dropped, strict)?,
         common,
         request,
@@ -311,40 +254,10 @@ fn vectors(about: About<'_>, route: embed::Route, body: &[u8]) -> Result<Job, Fa
     })
 }
 
-/// The names of fields without effect in one line; a strict caller is refused for what was meant.
-pub(crate) fn judge_dropped(names: &[String], strict: bool) -> Result<String, Failure> {
-    let refused = one_line(hints::refused(names));
-    if strict && !refused.is_empty() {
-        let message = format!(
-            "x-causeway-strict: these parameters cannot be honoured: {refused}; leave them out, or the header, to do \
-             without"
-        );
-        return Err(Failure::new(Code::UnsupportedParameter, message));
-    }
-    Ok(one_line(names.iter().map(String::as_str)))
-}
-
-/// Each name once, as far as a header has room.
-fn one_line<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    let mut line = String::new();
-    for name in names {
-        let known = line.split(", ").any(|earlier| earlier == name);
-        if !known && line.len() + name.len() + 2 <= MAX_DROPPED {
-            line.push_str(if line.is_empty() { "" } else { ", " });
-            line.push_str(name);
-        }
-    }
-    line
-}
-
 /// The one name that goes to Ollama.
 fn authorised(plan: &Plan) -> Result<ModelName, Failure> {
     let name = plan.model.as_deref().unwrap_or_default();
     ModelName::parse(name).map_err(|bad| Failure::new(Code::InvalidRequest, bad.to_string()))
-}
-
-fn invalid(bad: BadRequest) -> Failure {
-    Failure::new(Code::InvalidRequest, bad.0)
 }
 
 #[cfg(test)]

@@ -4,12 +4,10 @@
 //! `gate.rs` judges it, `job.rs` reads it, `admission.rs` gives it a slot, `session.rs` decides step
 //! by step, `session/run.rs` does what it says, `ollama.rs` asks Ollama. Questions about models go
 //! by `lookup.rs` instead. A library, so that quickstart can start it by re-executing itself. What
-//! cannot be served in time goes to Bedrock (`overflow.rs`). Absent for now: enrolment.
+//! cannot be served in time goes to Bedrock (`causeway-overflow`). Absent for now: enrolment.
 
 mod admission;
 mod app;
-mod budget;
-mod caller;
 mod catalog;
 mod cli;
 pub mod config;
@@ -25,7 +23,6 @@ mod metrics;
 mod notify;
 mod observe;
 mod ollama;
-mod overflow;
 mod probe;
 mod ready;
 mod request;

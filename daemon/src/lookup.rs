@@ -16,7 +16,6 @@ use causeway_transport::Received;
 use causeway_wire::{Backend, Code, Failure, Head, Open, Outcome};
 use tokio::time::timeout;
 
-use crate::caller::Caller;
 use crate::filter;
 use crate::gate::Plan;
 use crate::now;
@@ -24,6 +23,7 @@ use crate::observe::{Finished, Queueing};
 use crate::ollama::{self, head_of};
 use crate::session::{Ending, MAX_BODY, Trouble};
 use crate::work::{BodyShare, Work};
+use causeway_overflow::Caller;
 
 /// The body and Ollama's answer, together: these are small, and nothing is computed.
 const LIMIT: Duration = Duration::from_secs(30);

@@ -13,7 +13,6 @@ use causeway_transport::Received;
 use causeway_wire::{Backend, Code, Failure, Head, Open, Outcome, SendRefused};
 use tokio::time::timeout;
 
-use crate::caller::Caller;
 use crate::catalog::READ_BOUND;
 use crate::gate::{self, Plan};
 use crate::lookup::look_up;
@@ -22,6 +21,7 @@ use crate::observe::{Finished, Queueing};
 use crate::session::Ending;
 use crate::session::run::serve;
 use crate::work::Work;
+use causeway_overflow::Caller;
 
 /// Takes one request to its end and sees that it is accounted, also if it is never polled.
 pub(crate) fn run<C: Caller>(work: Arc<Work>, open: Box<Open>, id: String, caller: C) -> impl Future<Output = ()> {

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use causeway_overflow::Overflow;
 use causeway_policy::Limits;
 use tokio::sync::mpsc;
 
@@ -13,7 +14,6 @@ use crate::catalog::Catalog;
 use crate::config;
 use crate::observe::Observer;
 use crate::ollama::Ollama;
-use crate::overflow::Overflow;
 use crate::routes::Routes;
 
 /// Request bodies and gathered embeddings held at once, all requests together, bytes: eight of the

@@ -19,6 +19,8 @@ use crate::core::limits::MAX_ATTEMPTS;
 pub enum Event {
     /// A stream was opened on this edge.
     Opened(String),
+    /// No edge takes it, and the relay asks Bedrock itself.
+    OpenedHere,
     /// No (other) edge can take it.
     NoEdge(Refusal),
     /// The chosen edge's link took no stream.
@@ -89,6 +91,10 @@ pub struct Exchange {
     tried: Vec<String>,
     /// Edges that were sent the request, count. One that took no stream has not seen it.
     asked: usize,
+    /// An edge that is there did not take it, or failed.
+    declined: bool,
+    /// The relay answers it itself: nobody is asked after that.
+    here: bool,
     /// Why the last edge did not answer, for when there is no other.
     last: Option<Refusal>,
     tail: StreamTail,
@@ -111,6 +117,8 @@ impl Exchange {
             phase: Phase::Choosing,
             tried: Vec::new(),
             asked: 0,
+            declined: false,
+            here: false,
             last: None,
             tail: StreamTail::default(),
             blank: true,
@@ -130,6 +138,12 @@ impl Exchange {
     #[must_use]
     pub fn may_ask_another(&self) -> bool {
         self.asked < MAX_ATTEMPTS
+    }
+
+    /// No edge that is there has declined or failed it: those asked, if any, are gone.
+    #[must_use]
+    pub fn nobody_declined(&self) -> bool {
+        !self.declined
     }
 
     /// What it used, once it ended.
@@ -168,8 +182,14 @@ impl Exchange {
                 self.phase = Phase::Waiting;
                 Command::Wait
             }
+            (Phase::Choosing, Event::OpenedHere) => {
+                self.here = true;
+                self.phase = Phase::Waiting;
+                Command::Wait
+            }
             (Phase::Choosing, Event::OpenRefused(edge, refused)) => {
                 self.tried.push(edge);
+                self.declined |= refused != OpenRefused::Offline;
                 let another_may_take_it = matches!(refused, OpenRefused::Offline | OpenRefused::Full);
                 self.next_edge(refused.into(), another_may_take_it)
             }
@@ -181,6 +201,7 @@ impl Exchange {
             (Phase::Waiting, Event::Head(head)) => self.respond(&head),
             (Phase::Waiting, Event::Failed(failure)) => {
                 let retryable = failure.retryable;
+                self.declined |= !matches!(failure.code, Code::Draining | Code::WrongInstance | Code::LinkLost);
                 self.outcome = Some(failure.outcome.clone());
                 self.next_edge(failure.into(), retryable)
             }
@@ -224,13 +245,16 @@ impl Exchange {
             // The first token was in time.
             (Phase::Streaming, Event::Deadline) => Command::Wait,
             (Phase::Choosing, Event::Head(_) | Event::Data(_) | Event::End(_) | Event::Failed(_) | Event::Lost(..))
-            | (Phase::Waiting | Phase::Streaming, Event::Opened(_) | Event::NoEdge(_) | Event::OpenRefused(..))
+            | (
+                Phase::Waiting | Phase::Streaming,
+                Event::Opened(_) | Event::OpenedHere | Event::NoEdge(_) | Event::OpenRefused(..),
+            )
             | (Phase::Streaming, Event::Head(_)) => self.refuse_or_break(),
         }
     }
 
     fn next_edge(&mut self, refusal: Refusal, retryable: bool) -> Command {
-        if !retryable || self.asked >= MAX_ATTEMPTS {
+        if !retryable || self.here || self.asked >= MAX_ATTEMPTS {
             return self.refuse(refusal);
         }
         self.phase = Phase::Choosing;

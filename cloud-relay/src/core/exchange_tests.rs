@@ -220,3 +220,40 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_the_relay_answers_itself_is_the_last_try() {
+    let mut first = exchange();
+    assert_eq!(first.on(Event::OpenedHere), Command::Wait);
+    assert!(first.tried().is_empty());
+    let Command::Refuse(refusal) = first.on(draining()) else { panic!("tried again") };
+    assert_eq!(refusal.code, Code::Draining);
+    let mut streaming = exchange();
+    streaming.on(Event::OpenedHere);
+    assert!(matches!(streaming.on(head(200)), Command::Respond(StatusCode::OK, _)));
+    assert_eq!(streaming.on(Event::End(None)), Command::Finish);
+}
+
+#[test]
+fn an_edge_that_is_gone_has_declined_nothing_and_one_that_is_full_or_fails_has() {
+    let failed = |code| Event::Failed(Failure::new(code, "m").retryable());
+    for (event, nobody) in [
+        (failed(Code::Draining), true),
+        (failed(Code::WrongInstance), true),
+        (failed(Code::LinkLost), true),
+        (Event::Lost(Failure::new(Code::LinkLost, "lost"), Fate::Free), true),
+        (failed(Code::Saturated), false),
+        (failed(Code::LocalUnavailable), false),
+        (failed(Code::ModelNotFound), false),
+    ] {
+        let mut exchange = exchange();
+        exchange.on(opened("a"));
+        assert_eq!(exchange.on(event.clone()), Command::Open, "{event:?}");
+        assert_eq!(exchange.nobody_declined(), nobody, "{event:?}");
+    }
+    for (refused, nobody) in [(OpenRefused::Offline, true), (OpenRefused::Full, false)] {
+        let mut exchange = exchange();
+        exchange.on(Event::OpenRefused("a".to_owned(), refused));
+        assert_eq!(exchange.nobody_declined(), nobody);
+    }
+}

@@ -71,6 +71,12 @@ pub const METADATA_TIME: Duration = Duration::from_secs(15);
 /// Beyond the caller's deadline the daemon has this long to say so itself.
 pub const DEADLINE_GRACE: Duration = Duration::from_millis(500);
 
+/// A stream of the relay's own that is silent for so long gets a sign of life, as an edge's does…
+pub const STREAM_HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// …and a single answer.
+pub const SINGLE_HEARTBEAT: Duration = Duration::from_secs(50);
+
 /// Longest deadline a caller may state: a stream's longest life.
 pub const MAX_DEADLINE: Duration = Duration::from_secs(30 * 60);
 

@@ -24,6 +24,7 @@ use crate::standalone::keys::{Keys, Watched};
 use crate::standalone::parts::Parts;
 use crate::standalone::registry::Registry;
 use crate::standalone::relay::{Bounds, Relay};
+use crate::standalone::stand_in::StandIn;
 use crate::standalone::{callers, edges};
 
 /// Connections per link: one may be replaced while the other carries on.
@@ -63,11 +64,12 @@ pub(crate) async fn serve(config: Config, parts: Parts, until_stdin_closes: bool
     let edges_port = bind(config.edges, "edges.listen")?;
     say_listening(&callers_port, callers_tls.is_some(), &edges_port, &config).await?;
 
-    let registry = Arc::new(Registry::default());
+    let registry = Arc::new(Registry::new(books.ceilings()?, Arc::clone(&books)));
     let (hub, links) = Hub::new(relay_config(), Arc::clone(&registry) as Arc<dyn causeway_transport::HubEvents>);
     let bounds = Bounds { body: config.body, bodies: config.bodies, streams: config.streams };
     let (leftovers, left) = Leftovers::new();
-    let relay = Relay::new(Arc::clone(&keys), books, registry, bounds, ledger, leftovers);
+    let (stand_in, fresh) = StandIn::open(config.overflow, &config.store).await.unzip();
+    let relay = Relay::new(Arc::clone(&keys), books, registry, bounds, ledger, leftovers, stand_in);
     let (stop, stopping) = watch::channel(false);
     let mut signals = signals(until_stdin_closes)?;
 
@@ -100,6 +102,17 @@ pub(crate) async fn serve(config: Config, parts: Parts, until_stdin_closes: bool
             "the certificate watch"
         });
     }
+    if let (Some(fresh), Some(stand_in)) = (fresh, &relay.stand_in) {
+        let backend = Arc::clone(&stand_in.backend);
+        vital.spawn(async move {
+            fresh.await;
+            "the care for Bedrock's credentials"
+        });
+        vital.spawn(async move {
+            backend.ended().await;
+            "the budget"
+        });
+    }
     vital.spawn(accept_edges(edges_port, edges_tls, hub.clone()));
     let accept = accept_callers(callers_port, callers_tls, Arc::clone(&relay), stopping);
     let mut accept_task = JoinSet::new();
@@ -114,6 +127,11 @@ pub(crate) async fn serve(config: Config, parts: Parts, until_stdin_closes: bool
     // What still runs is cut now, and belongs in the log and the books too.
     accept_task.shutdown().await;
     let _ = tokio::time::timeout(LOG_TIME, relay.running.idle()).await;
+    if let Some(stand_in) = &relay.stand_in
+        && tokio::time::timeout(BOOKS_TIME, stand_in.backend.close()).await.is_err()
+    {
+        tracing::warn!("the budget's disk takes too long; what its last calls have not settled counts in full");
+    }
     if tokio::time::timeout(LOG_TIME, relay.log.flush()).await.is_err() {
         tracing::warn!("standard output takes no more lines; the last of the access log are lost");
     }

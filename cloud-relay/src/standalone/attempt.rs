@@ -1,4 +1,5 @@
-//! One edge's turn at a request: its stream, its place in the edge's count, and the money it carries.
+//! One turn at a request: an edge's stream with its place in the edge's count, or the relay's own call; and the
+//! money it carries.
 //!
 //! Invariant: money that is with an edge comes back by the edge's last word, or is given up as spent:
 //! a request that its caller leaves is cancelled, and its word waited for apart ([`Leftovers`]).
@@ -15,6 +16,7 @@ use tokio::time::timeout;
 
 use crate::core::spend::Word;
 use crate::standalone::grants::Wallet;
+use crate::standalone::own_call::Own;
 use crate::standalone::registry::Counted;
 
 /// Requests whose callers have left and whose edges' last words are awaited, count: as many as run at
@@ -28,12 +30,17 @@ const WORD_TIME: Duration = Duration::from_secs(90);
 /// See the module's head.
 pub(crate) struct Attempt {
     /// Gone once it was handed over.
-    stream: Option<RequestStream>,
-    counted: Counted,
+    way: Option<Way>,
     /// Gone once it was taken, or handed over.
     wallet: Option<Wallet>,
     carried: bool,
     leftovers: Leftovers,
+}
+
+/// Who answers.
+enum Way {
+    Edge(RequestStream, Counted),
+    Own(Own),
 }
 
 impl Attempt {
@@ -41,31 +48,51 @@ impl Attempt {
     pub(crate) fn new(stream: RequestStream, counted: Counted, mut wallet: Wallet, leftovers: &Leftovers) -> Self {
         wallet.sent(counted.edge());
         let carried = wallet.is_out();
-        Self { stream: Some(stream), counted, wallet: Some(wallet), carried, leftovers: leftovers.clone() }
+        let way = Some(Way::Edge(stream, counted));
+        Self { way, wallet: Some(wallet), carried, leftovers: leftovers.clone() }
     }
 
-    /// The edge and its count.
-    pub(crate) fn counted(&self) -> &Counted {
-        &self.counted
+    /// The relay's own call, which may spend what is in the wallet.
+    pub(crate) fn own(own: Own, mut wallet: Wallet, leftovers: &Leftovers) -> Self {
+        wallet.sent("");
+        Self { way: Some(Way::Own(own)), wallet: Some(wallet), carried: true, leftovers: leftovers.clone() }
     }
 
-    /// The edge could spend something.
+    /// The edge and its count; none where the relay itself answers.
+    pub(crate) fn counted(&self) -> Option<&Counted> {
+        match &self.way {
+            Some(Way::Edge(_, counted)) => Some(counted),
+            Some(Way::Own(_)) | None => None,
+        }
+    }
+
+    /// Something could be spent there.
     pub(crate) fn carried(&self) -> bool {
         self.carried
     }
 
     /// The stream, to send on.
     pub(crate) fn stream(&mut self) -> Option<&mut RequestStream> {
-        self.stream.as_mut()
+        match &mut self.way {
+            Some(Way::Edge(stream, _)) => Some(stream),
+            Some(Way::Own(_)) | None => None,
+        }
     }
 
     /// The next thing received; an end brings the wallet back.
     pub(crate) fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Received> {
-        let Some(stream) = &mut self.stream else { return Poll::Pending };
-        let received = stream.poll_recv(cx);
+        let received = match &mut self.way {
+            Some(Way::Edge(stream, _)) => stream.poll_recv(cx),
+            Some(Way::Own(own)) => own.poll_recv(cx),
+            None => return Poll::Pending,
+        };
         if let (Poll::Ready(received), Some(wallet)) = (&received, &mut self.wallet)
-            && let Some(word) = word(received)
+            && let Some(said) = word(received)
         {
+            let word = match &self.way {
+                Some(Way::Own(own)) => own.word(),
+                Some(Way::Edge(..)) | None => said,
+            };
             wallet.back(word);
         }
         received
@@ -79,12 +106,16 @@ impl Attempt {
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        if let (Some(mut stream), Some(wallet)) = (self.stream.take(), self.wallet.take())
-            && wallet.is_out()
-        {
-            stream.cancel("released");
-            // Where there is no room both are dropped, and the grant counts as spent.
-            let _ = self.leftovers.0.try_send(Leftover { stream, wallet });
+        let (Some(way), Some(mut wallet)) = (self.way.take(), self.wallet.take()) else { return };
+        match way {
+            // What it has cost is known once it is dropped.
+            Way::Own(own) => wallet.back(own.end()),
+            Way::Edge(mut stream, _) if wallet.is_out() => {
+                stream.cancel("released");
+                // Where there is no room both are dropped, and the grant counts as spent.
+                let _ = self.leftovers.0.try_send(Leftover { stream, wallet });
+            }
+            Way::Edge(..) => {}
         }
     }
 }

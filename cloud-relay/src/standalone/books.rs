@@ -15,6 +15,7 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::task::spawn_blocking;
 
 use crate::core::account::Account;
+use crate::core::ceilings::{Ceilings, Word};
 use crate::core::spend::{Grant, Ledger};
 use crate::standalone::keys::unix_now;
 use crate::standalone::store::spend::{Of, Settlement};
@@ -64,6 +65,8 @@ struct Entries {
     settlements: Vec<Settlement>,
     /// As many as requests run; each is told whether it was written.
     grants: Vec<(Of, Grant, oneshot::Sender<bool>)>,
+    /// What edges newly said, by edge and model; bounded by what is remembered of each.
+    ceilings: HashMap<(String, String), bool>,
     recent: VecDeque<Arc<Account>>,
     /// Not entered: too many, or the store refused for too long.
     lost: u64,
@@ -151,6 +154,24 @@ impl Books {
         written.await.unwrap_or(false)
     }
 
+    /// Takes what an edge newly said of its models, and writes it at once.
+    pub(crate) fn note_ceilings(&self, words: Vec<Word>) {
+        if !words.is_empty() {
+            self.lock().ceilings.extend(words.into_iter().map(|word| ((word.edge, word.model), word.may)));
+            self.urgent.notify_one();
+            self.filled.notify_one();
+        }
+    }
+
+    /// What edges have said of their models until now.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be read.
+    pub(crate) fn ceilings(&self) -> Result<Ceilings, StoreError> {
+        Ok(Ceilings::new(locked(&self.store).ceilings()?))
+    }
+
     /// What keys have spent until now; what was granted when the last process ended counts as spent.
     /// Only for the one process that serves.
     ///
@@ -216,6 +237,13 @@ impl Books {
 
     async fn write_batch(&self) -> Batch {
         let _alone = self.writing.lock().await;
+        let words: Vec<Word> = {
+            let new = std::mem::take(&mut self.lock().ceilings);
+            new.into_iter().map(|((edge, model), may)| Word { edge, model, may }).collect()
+        };
+        if !words.is_empty() && !self.keep_ceilings(words).await {
+            return Batch::Refused;
+        }
         let (grants, batch, settlements, left_out) = {
             let mut entries = self.lock();
             let entries = &mut *entries;
@@ -251,6 +279,26 @@ impl Books {
         }
         self.put_back(batch, settlements, left_out);
         Batch::Refused
+    }
+
+    /// What the store refuses goes back, unless its edge has said something else since.
+    async fn keep_ceilings(&self, words: Vec<Word>) -> bool {
+        let store = Arc::clone(&self.store);
+        let kept = spawn_blocking(move || {
+            let outcome = locked(&store).keep_ceilings(&words);
+            (outcome, words)
+        });
+        // It ends early only with the process.
+        let Ok((outcome, words)) = kept.await else { return true };
+        let Err(error) = outcome else { return true };
+        let mut entries = self.lock();
+        if !std::mem::replace(&mut entries.refused, true) {
+            tracing::error!(%error, "what edges say of their models cannot be written; it is tried again");
+        }
+        for Word { edge, model, may } in words {
+            entries.ceilings.entry((edge, model)).or_insert(may);
+        }
+        false
     }
 
     fn put_back(&self, mut batch: Vec<Arc<Account>>, mut settlements: Vec<Settlement>, left_out: u64) {

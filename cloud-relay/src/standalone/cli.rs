@@ -12,7 +12,11 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use causeway_overflow::may_be_logged;
 use clap::{Args, Parser, Subcommand};
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::standalone::config::Config;
 use crate::standalone::store::Store;
@@ -174,7 +178,12 @@ fn log_to_stderr() {
         .with_env_var("CAUSEWAY_LOG")
         .from_env_lossy();
     // Set already if the process runs it twice, as tests do.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .finish()
+        .with(filter_fn(|metadata| may_be_logged(metadata.target(), *metadata.level())))
+        .try_init();
 }
 
 /// Threads that carry requests: half the cores. A message passes two tasks (the edge's connection

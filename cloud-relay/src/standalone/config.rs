@@ -3,10 +3,12 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use causeway_overflow::settings::{self, Origin, Reader, source};
+
 use crate::standalone::toml_read::{Faults, Section, read_root};
 
 /// What `serve` needs.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Config {
     /// Where callers connect.
     pub(crate) callers: SocketAddr,
@@ -26,12 +28,11 @@ pub(crate) struct Config {
     pub(crate) bodies: u64,
     /// Requests at once, count.
     pub(crate) streams: usize,
+    /// Where requests go while no edge is linked; none where that is off.
+    pub(crate) overflow: Option<settings::Overflow>,
 }
 
 const MIB: u64 = 1024 * 1024;
-
-/// Sections and keys of the contract that later versions bring.
-const LATER_SECTIONS: [&str; 1] = ["enroll"];
 
 impl Config {
     /// Parses a file's text; relative paths are relative to `directory`.
@@ -41,9 +42,8 @@ impl Config {
             return Err(faults);
         };
         let mut root = Section::new("", &root, &mut faults);
-        for section in LATER_SECTIONS {
-            root.not_yet(section);
-        }
+        // A later version brings it.
+        root.not_yet("enroll");
         let (callers, tls) = root.section("callers", |section| callers(section, directory)).unwrap_or_default();
         let (edges, name) = root
             .section("edges", |section| {
@@ -64,11 +64,9 @@ impl Config {
             )
         });
         let (body, bodies, streams) = limits.unwrap_or((32 * MIB, 512 * MIB, 1024));
-        root.optional_section("overflow", |section| {
-            section.only_false("enabled");
-            section.rest_not_yet();
-        });
+        root.read_elsewhere("overflow");
         root.finish();
+        let overflow = overflow(text, &mut faults);
         if body > bodies {
             faults.add("limits.bodies-mib", &(bodies / MIB).to_string(), "at least limits.body-mib", None);
         }
@@ -89,10 +87,26 @@ impl Config {
                 body,
                 bodies,
                 streams: usize::try_from(streams).unwrap_or(usize::MAX),
+                overflow,
             }),
             _ => Err(faults),
         }
     }
+}
+
+/// `[overflow]`, by the reader that the daemon has too.
+fn overflow(text: &str, faults: &mut Faults) -> Option<settings::Overflow> {
+    const SECTION: &str = "[overflow] to be a section";
+    let (mut entries, mut found) = (source::Entries::new(), Vec::new());
+    source::from_file(text, &mut entries, &mut found);
+    entries.retain(|key, _| key == "overflow" || key.starts_with("overflow.") || key.starts_with("overflow["));
+    let mut reader = Reader::new(entries, found, SECTION);
+    let overflow = settings::overflow(&mut reader);
+    for fault in reader.finish() {
+        let line = if let Origin::File(line) = fault.origin { Some(line) } else { None };
+        faults.say_of_line(fault.to_string(), line);
+    }
+    overflow
 }
 
 fn callers(section: &mut Section<'_, '_>, directory: &Path) -> (Option<SocketAddr>, Option<(PathBuf, PathBuf)>) {

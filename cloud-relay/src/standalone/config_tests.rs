@@ -43,7 +43,8 @@ body-mib = 0
 streams = "many"
 [overflow]
 enabled = true
-region = "us-east-1"
+credentials = "iot"
+colour = "red"
 [enroll]
 listen = "0.0.0.0:1"
 "#;
@@ -56,8 +57,11 @@ listen = "0.0.0.0:1"
         "edges.name is missing",
         "line 9: limits.body-mib = 0: expected a whole number from 1 to 256",
         "line 10: limits.streams = \"many\"",
-        "line 12: overflow.enabled = true: expected false",
-        "line 13: overflow.region: not available yet",
+        "overflow.region: missing, expected an AWS region",
+        "line 13: overflow.credentials = \"iot\": not available yet",
+        "line 14: overflow.colour: unknown key, expected one of",
+        "overflow.budget.daily-usd: missing",
+        "overflow.model: missing",
         "enroll: not available yet",
         "ca is missing",
         "store is missing",
@@ -90,4 +94,30 @@ fn callers_and_edges_cannot_share_a_port() {
     let same = GOOD.replace("127.0.0.1:0", "127.0.0.1:8443").replace("0.0.0.0:8444", "127.0.0.1:8443");
     assert!(parse(&same).unwrap_err().contains("edges.listen = \"127.0.0.1:8443\": expected another port"));
     assert!(parse(&GOOD.replace("0.0.0.0:8444", "127.0.0.1:0")).is_ok(), "the system chooses two");
+}
+
+const OVERFLOW: &str = r#"
+[overflow]
+enabled = true
+region = "us-east-1"
+[overflow.budget]
+daily-usd = 5
+[[overflow.model]]
+local = "gpt-oss*"
+bedrock = "openai.gpt-oss-20b-1:0"
+usd-per-million = { input = 0.07, output = 0.30 }
+"#;
+
+#[test]
+fn overflow_is_off_unless_it_is_enabled_and_then_reads_as_the_daemons_does() {
+    assert_eq!(parse(GOOD).unwrap().overflow, None);
+    let off = OVERFLOW.replace("enabled = true", "enabled = false");
+    assert_eq!(parse(&format!("{GOOD}{off}")).unwrap().overflow, None);
+    let overflow = parse(&format!("{GOOD}{OVERFLOW}")).unwrap().overflow.unwrap();
+    let model = causeway_dialect::model::ModelName::parse("gpt-oss:20b").unwrap();
+    assert_eq!(overflow.mapping(&model).unwrap().target.model, "openai.gpt-oss-20b-1:0");
+    let fault = parse(&format!("overflow = 5\n{GOOD}")).unwrap_err();
+    assert!(fault.contains("overflow") && fault.contains("a section"), "{fault}");
+    let metadata = OVERFLOW.replace("region", "endpoint = \"https://169.254.169.254\"\nregion");
+    assert!(parse(&format!("{GOOD}{metadata}")).unwrap_err().contains("never contacted"));
 }

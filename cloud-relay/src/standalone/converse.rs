@@ -23,8 +23,10 @@ use crate::standalone::answer::{Early, Reply, ReplyBody, Streaming, event};
 use crate::standalone::attempt::{self, Attempt};
 use crate::standalone::grants::Wallet;
 use crate::standalone::log::Record;
+use crate::standalone::registry::Counted;
 use crate::standalone::relay::Relay;
 use crate::standalone::running::Cancellable;
+use crate::standalone::stand_in;
 use crate::standalone::store::spend::Of;
 
 /// What a request brings along.
@@ -89,14 +91,23 @@ pub(crate) async fn converse(relay: &Relay, request: Request<'_>, record: &mut R
                 }
                 let wanted = wanted(&request, allowed, exchange.tried());
                 match open(relay, &request, wanted, &mut wallet, &mut interrupts).await {
-                    Ok(attempt) => {
-                        let edge = attempt.counted().edge().to_owned();
+                    Ok((attempt, edge)) => {
                         record.edge = Some(edge.clone());
                         let attempt = held.insert(attempt);
                         command = exchange.on(Event::Opened(edge));
                         match send_body(attempt, &request.body, &mut interrupts).await {
                             Some(interrupt) => interrupt,
                             None => continue,
+                        }
+                    }
+                    Err(Event::NoEdge(refusal)) if exchange.nobody_declined() => {
+                        match open_here(relay, &request, allowed, refusal, &mut wallet, &mut interrupts).await {
+                            Ok(attempt) => {
+                                record.edge = None;
+                                held = Some(attempt);
+                                Event::OpenedHere
+                            }
+                            Err(event) => event,
                         }
                     }
                     Err(event) => event,
@@ -108,12 +119,13 @@ pub(crate) async fn converse(relay: &Relay, request: Request<'_>, record: &mut R
                 };
                 let elsewhere = wanted(&request, allowed, exchange.tried());
                 let may_leave = !attempt.carried() && exchange.may_ask_another();
-                let waiting = received_or_left(relay, attempt, may_leave, elsewhere);
+                let stands_in = || exchange.nobody_declined() && stands_in(relay, &request, allowed);
+                let waiting = received_or_left(relay, attempt, may_leave, elsewhere, stands_in);
                 match interrupted(&mut interrupts, waiting).await {
                     Err(interrupt) => interrupt,
                     Ok(None) => Event::Lost(Failure::new(Code::LinkLost, "the edge's link is gone"), Fate::Free),
                     Ok(Some(received)) => match attempt::lost(received) {
-                        Ok(failure) => Event::Lost(failure, fate(relay, attempt).await),
+                        Ok(failure) => Event::Lost(failure, fate(relay, attempt.counted(), attempt.carried()).await),
                         Err(received) => event(received),
                     },
                 }
@@ -123,6 +135,7 @@ pub(crate) async fn converse(relay: &Relay, request: Request<'_>, record: &mut R
                     return Err(lost());
                 };
                 record.wallets.extend(wallet);
+                let is_own = attempt.counted().is_none();
                 let (early, outcome) = Streaming::begin(exchange, attempt, interrupts.cancel, record).await;
                 let body = match early {
                     Early::Whole(bytes) => ReplyBody::Whole(bytes),
@@ -132,6 +145,10 @@ pub(crate) async fn converse(relay: &Relay, request: Request<'_>, record: &mut R
                         return Err(refusal);
                     }
                 };
+                if is_own {
+                    // A head that a heartbeat committed does not say it.
+                    record.reason = Some(stand_in::REASON.as_str().to_owned());
+                }
                 let (edge, model) = (record.edge.clone(), Some(call.model.short()));
                 return Ok(Reply { status, headers, body, edge, model, outcome, code: None });
             }
@@ -149,27 +166,29 @@ pub(crate) async fn converse(relay: &Relay, request: Request<'_>, record: &mut R
 }
 
 /// The next thing received; `None` where `may_leave` and the edge's link is down while another edge
-/// would take the request, which could then run twice but not cost money twice.
+/// would take the request, or `stands_in`: it could then run twice but not cost money twice.
 async fn received_or_left(
     relay: &Relay,
     attempt: &mut Attempt,
     may_leave: bool,
     elsewhere: Wanted<'_>,
+    stands_in: impl Fn() -> bool,
 ) -> Option<Received> {
-    if !may_leave {
+    let run = attempt.counted().filter(|_| may_leave).map(|counted| (counted.edge().to_owned(), counted.instance()));
+    let Some((edge, instance)) = run else {
         return Some(poll_fn(|cx| attempt.poll_recv(cx)).await);
-    }
-    let (edge, instance) = (attempt.counted().edge().to_owned(), attempt.counted().instance());
+    };
     tokio::select! {
         biased;
         received = poll_fn(|cx| attempt.poll_recv(cx)) => Some(received),
-        () = relay.registry.left_behind(&edge, instance, elsewhere) => None,
+        () = relay.registry.left_behind(&edge, instance, elsewhere, stands_in) => None,
     }
 }
 
 /// What may have become of a request whose link was lost.
-async fn fate(relay: &Relay, attempt: &Attempt) -> Fate {
-    match (relay.registry.is_gone(attempt.counted()).await, attempt.carried()) {
+async fn fate(relay: &Relay, counted: Option<&Counted>, carried: bool) -> Fate {
+    let Some(counted) = counted else { return Fate::MayCost };
+    match (relay.registry.is_gone(counted).await, carried) {
         (true, _) => Fate::Gone,
         (false, true) => Fate::MayCost,
         (false, false) => Fate::Free,
@@ -199,7 +218,7 @@ async fn open(
     wanted: Wanted<'_>,
     wallet: &mut Option<Wallet>,
     interrupts: &mut Interrupts,
-) -> Result<Attempt, Event> {
+) -> Result<(Attempt, String), Event> {
     let (link, counted) = relay.registry.choose(wanted).map_err(Event::NoEdge)?;
     let mut allowed = counted.allowed();
     let mut most = Usd::ZERO;
@@ -226,7 +245,31 @@ async fn open(
     };
     let carried = wallet.take_if(|_| most > Usd::ZERO);
     let carried = carried.unwrap_or_else(|| relay.grants.nothing(request.key, of(request, counted.edge())));
-    Ok(Attempt::new(stream, counted, carried, &relay.leftovers))
+    let edge = counted.edge().to_owned();
+    Ok((Attempt::new(stream, counted, carried, &relay.leftovers), edge))
+}
+
+/// The relay would ask Bedrock itself if no edge were there.
+fn stands_in(relay: &Relay, request: &Request<'_>, allowed: Allowed) -> bool {
+    let nobody = Refusal::new(Code::EdgeOffline, "no edge is linked");
+    stand_in::mapping(relay, request, allowed, nobody).is_ok()
+}
+
+/// Asks Bedrock itself where no edge takes the request for this reason and everybody allows it.
+async fn open_here(
+    relay: &Relay,
+    request: &Request<'_>,
+    allowed: Allowed,
+    refusal: Refusal,
+    wallet: &mut Option<Wallet>,
+    interrupts: &mut Interrupts,
+) -> Result<Attempt, Event> {
+    let (backend, mapping) = stand_in::mapping(relay, request, allowed, refusal.clone()).map_err(Event::NoEdge)?;
+    let read = interrupted(interrupts, stand_in::read(request, mapping, allowed, refusal)).await?;
+    let fit = read.map_err(Event::NoEdge)?;
+    let left = grant(relay, request, "", wallet, interrupts).await?.map_err(Event::NoEdge)?;
+    let Some(wallet) = wallet.take() else { return Err(Event::NoEdge(lost())) };
+    Ok(Attempt::own(stand_in::begin(request, backend, fit, left), wallet, &relay.leftovers))
 }
 
 fn of(request: &Request<'_>, edge: &str) -> Of {

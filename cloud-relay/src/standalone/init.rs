@@ -328,6 +328,21 @@ body-mib = 32
 bodies-mib = 512
 # Requests at once; beyond: 503.
 streams = 1024
+
+# While no edge is linked Amazon Bedrock may answer, with credentials and a budget of the relay's own: only for
+# models that every edge which ever offered them lets go there. Off unless it is enabled. The keys are those of
+# the daemon's section; credentials are found as the AWS SDK finds them. What is spent is kept in budget.sqlite
+# beside the store.
+# [overflow]
+# enabled = true
+# region = "us-east-1"
+# [overflow.budget]
+# daily-usd = 5.0
+# [[overflow.model]]
+# local = "gpt-oss:20b"
+# bedrock = "openai.gpt-oss-20b-1:0"
+# max-tokens = 4096
+# usd-per-million = {{ input = 0.07, output = 0.30 }}
 "#,
         ca = directory.join("ca/ca.pem").display(),
         cert = path("server.pem"),

@@ -9,9 +9,11 @@ use causeway_transport::{HubEvents, RelayLink};
 use causeway_wire::{InstanceId, Load, ModelInfo};
 use tokio::sync::Notify;
 
+use crate::core::ceilings::{Ceilings, Said};
 use crate::core::errors::Refusal;
 use crate::core::route::Allowed;
 use crate::core::routing::{Choice, Directory, Wanted};
+use crate::standalone::books::Books;
 
 /// How long after a new run's first frame it is known here at the latest: its `hello` is answered first.
 const SUPERSEDED: Duration = Duration::from_millis(500);
@@ -21,14 +23,28 @@ const SUPERSEDED: Duration = Duration::from_millis(500);
 const BLIP: Duration = Duration::from_secs(2);
 
 /// All edges.
-#[derive(Default)]
 pub(crate) struct Registry {
     directory: Mutex<Directory<RelayLink>>,
+    /// What edges have said of their models, those that are gone too.
+    ceilings: Mutex<Ceilings>,
+    /// Keeps that.
+    books: Arc<Books>,
     /// Told whenever a link came up or went down, or has other models.
     changed: Notify,
 }
 
 impl Registry {
+    /// No edge is linked yet; `ceilings` are of those that were.
+    pub(crate) fn new(ceilings: Ceilings, books: Arc<Books>) -> Self {
+        let (directory, changed) = (Mutex::default(), Notify::new());
+        Self { directory, ceilings: Mutex::new(ceilings), books, changed }
+    }
+
+    /// What all edges that ever offered a model say of its going to Bedrock.
+    pub(crate) fn said_of(&self, model: &ModelName) -> Said {
+        self.ceilings.lock().unwrap_or_else(PoisonError::into_inner).of(model)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Directory<RelayLink>> {
         self.directory.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -63,15 +79,22 @@ impl Registry {
     }
 
     /// Ends once a request is better asked elsewhere: that run of its edge has been without a link for
-    /// longer than a blip, and another edge would take it.
-    pub(crate) async fn left_behind(&self, edge: &str, instance: InstanceId, wanted: Wanted<'_>) {
+    /// longer than a blip, and another edge would take it, or `stands_in` says that somebody else would.
+    pub(crate) async fn left_behind(
+        &self,
+        edge: &str,
+        instance: InstanceId,
+        wanted: Wanted<'_>,
+        stands_in: impl Fn() -> bool,
+    ) {
         loop {
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
             if !self.lock().is_linked(edge, instance) {
                 tokio::time::sleep(BLIP).await;
+                let somebody = stands_in();
                 let directory = self.lock();
-                if !directory.is_linked(edge, instance) && directory.has_another(wanted) {
+                if !directory.is_linked(edge, instance) && (somebody || directory.has_another(wanted)) {
                     return;
                 }
             }
@@ -114,6 +137,8 @@ impl HubEvents for Registry {
     }
 
     fn catalog(&self, link: &RelayLink, models: Vec<ModelInfo>) {
+        let new = self.ceilings.lock().unwrap_or_else(PoisonError::into_inner).announce(link.edge(), &models);
+        self.books.note_ceilings(new);
         self.lock().catalog(link.edge(), link.edge_instance(), &models);
         self.changed.notify_waiters();
     }

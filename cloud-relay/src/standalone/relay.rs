@@ -19,6 +19,7 @@ use crate::standalone::log::AccessLog;
 use crate::standalone::pool::Pool;
 use crate::standalone::registry::Registry;
 use crate::standalone::running::Running;
+use crate::standalone::stand_in::StandIn;
 
 /// See the module's head.
 pub(crate) struct Relay {
@@ -29,6 +30,8 @@ pub(crate) struct Relay {
     pub(crate) books: Arc<Books>,
     pub(crate) grants: Arc<Grants>,
     pub(crate) leftovers: Leftovers,
+    /// Who answers while no edge is there, if that is configured.
+    pub(crate) stand_in: Option<StandIn>,
     /// What keys with bounds have running and have sent.
     pub(crate) quotas: Mutex<Quotas>,
     /// Memory of all buffered request bodies.
@@ -50,12 +53,14 @@ impl Relay {
         limits: Bounds,
         ledger: Ledger,
         leftovers: Leftovers,
+        stand_in: Option<StandIn>,
     ) -> Arc<Self> {
         let Bounds { body, bodies, streams } = limits;
         Arc::new(Self {
             keys,
             grants: Grants::new(Arc::clone(&books), ledger),
             leftovers,
+            stand_in,
             books,
             quotas: Mutex::default(),
             registry,

@@ -61,9 +61,10 @@ pub(crate) async fn serve(caller: Arc<Caller>, request: Request<Incoming>) -> Re
         response.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
     }
     record.status = Some(reply.status.as_u16());
-    if reply.edge.is_some() {
-        let served_by = response.headers().get("x-causeway-served-by");
-        record.backend = served_by.and_then(|word| account::backend(word.as_bytes()));
+    let served_by = response.headers().get("x-causeway-served-by");
+    let served_by = served_by.and_then(|word| account::backend(word.as_bytes()));
+    if reply.edge.is_some() || served_by.is_some() {
+        record.backend = served_by;
         let reason = response.headers().get("x-causeway-reason");
         record.reason = reason.and_then(|word| account::reason(word.as_bytes()));
         record.edge = reply.edge;

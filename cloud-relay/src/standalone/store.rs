@@ -1,10 +1,11 @@
 //! The SQLite file: callers' keys, the books of requests that have ended ([`books`]),
-//! and what was spent ([`spend`]).
+//! what was spent ([`spend`]), and what edges said of their models ([`ceilings`]).
 //!
 //! A store of an older version is brought up to date when it is opened; one of a newer is refused.
 //! Absent: secrets, of which only hashes are stored, and every text of a request.
 
 pub(crate) mod books;
+mod ceilings;
 pub(crate) mod spend;
 
 use std::path::{Path, PathBuf};
@@ -29,7 +30,7 @@ const BOOKS_PAGES: u32 = MAX_PAGES / 2;
 const CACHE_KIB: i64 = 512;
 
 /// What each version adds to the one before; the store's `user_version` counts them.
-const STEPS: [&str; 3] = [KEYS, books::SCHEMA, spend::SCHEMA];
+const STEPS: [&str; 4] = [KEYS, books::SCHEMA, spend::SCHEMA, ceilings::SCHEMA];
 
 const KEYS: &str = "
     CREATE TABLE IF NOT EXISTS keys (

@@ -32,6 +32,11 @@ impl Faults {
         self.say(format!("{key} = {value}: expected {expected}"), at);
     }
 
+    /// Adds what another reader found at this line, from 1.
+    pub(crate) fn say_of_line(&mut self, text: String, line: Option<usize>) {
+        self.list.push((line, text));
+    }
+
     fn say(&mut self, text: String, at: Option<usize>) {
         let line = at.map(|at| self.lines.partition_point(|begin| *begin <= at));
         self.list.push((line, text));
@@ -181,15 +186,6 @@ impl<'t, 'f> Section<'t, 'f> {
         }
     }
 
-    /// A switch that only a later version can turn on.
-    pub(crate) fn only_false(&mut self, key: &str) {
-        if let Some(value) = self.get(key)
-            && value.get_ref().as_bool() != Some(false)
-        {
-            self.wrong(key, value, "false: this is not available yet");
-        }
-    }
-
     /// A key or section of a later version.
     pub(crate) fn not_yet(&mut self, key: &str) {
         if let Some(value) = self.get(key) {
@@ -199,14 +195,9 @@ impl<'t, 'f> Section<'t, 'f> {
         }
     }
 
-    /// All other keys are a later version's.
-    pub(crate) fn rest_not_yet(&mut self) {
-        let rest: Vec<String> = self.table.keys().map(|key| key.get_ref().to_string()).collect();
-        for key in rest {
-            if !self.asked.contains(&key) {
-                self.not_yet(&key);
-            }
-        }
+    /// A section that another reader takes.
+    pub(crate) fn read_elsewhere(&mut self, key: &str) {
+        self.asked.insert(key.to_owned());
     }
 
     /// A required table.

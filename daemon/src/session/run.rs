@@ -22,20 +22,19 @@ use causeway_transport::Received;
 use causeway_wire::{Backend, Code, Failure, Open};
 use tokio::time::sleep_until;
 
-use super::answer::{Heard, Origin, Writer};
-use super::away::{Away, Told};
 use super::body::Body;
-use super::send::Sender;
 use super::upstream::{Brought, Upstreams};
-use super::{Command, Ending, Event, Session, Terms, Trouble, Upstream, Why};
-use crate::admission::{Decision, Health, Place, Wanted};
-use crate::caller::Caller;
+use super::{
+    Answering, Command, Decision, Ending, Event, Heard, Origin, Sender, Session, Terms, Trouble, Upstream, Why, Writer,
+};
+use crate::admission::{Health, Place, Wanted};
 use crate::config::Mapping;
 use crate::gate::Plan;
 use crate::job::{self, About, Outgoing};
 use crate::now;
 use crate::observe::{Finished, Queueing};
 use crate::work::{BodyShare, Work};
+use causeway_overflow::{Away, Caller, Told};
 
 /// Ollama's connection is kept for the next request if it ends within this time after the answer.
 const ENDING: Duration = Duration::from_millis(500);
@@ -53,7 +52,7 @@ pub(crate) async fn serve(work: Arc<Work>, open: Box<Open>, plan: Plan, id: Stri
     let mut run = Run {
         session: Session::new(opened, terms),
         upstream: Upstreams::Idle,
-        away: Away::Idle,
+        away: Away::idle(),
         held: Vec::new(),
         spent: None,
         body: Body::new(work.bodies.share()),
@@ -104,19 +103,27 @@ pub(super) struct Prepared {
     /// Fields without effect on any backend, and all without effect on Bedrock.
     common: Vec<String>,
     lost: String,
-    /// The model on Bedrock.
+    /// The model here, and on Bedrock.
+    model: Option<String>,
     mapped: Option<String>,
 }
 
-impl Prepared {
-    /// Where its answer comes from.
-    pub(super) fn origin<'a>(&'a self, plan: &'a Plan, session: &Session) -> Origin<'a> {
+impl Answering for Prepared {
+    fn writer(&self) -> &Writer {
+        &self.writer
+    }
+
+    fn writer_mut(&mut self) -> &mut Writer {
+        &mut self.writer
+    }
+
+    fn origin(&self, session: &Session) -> Origin<'_> {
         let (backend, usd) = (session.backend(), session.usd);
         if backend == Backend::Bedrock {
             let (model, reason) = (self.mapped.as_deref(), session.why.map(Why::as_str));
             return Origin { backend, model, reason, usd, dropped: &self.lost };
         }
-        Origin { backend, model: plan.model.as_deref(), reason: None, usd, dropped: &self.dropped }
+        Origin { backend, model: self.model.as_deref(), reason: None, usd, dropped: &self.dropped }
     }
 }
 
@@ -310,13 +317,13 @@ impl<C: Caller> Run<'_, C> {
             }
             Command::Pass => {
                 self.is_decided();
-                self.sender.pass(self.prepared.as_mut(), self.plan, &mut self.session)
+                self.sender.pass(self.prepared.as_mut(), &mut self.session)
             }
             Command::Heartbeat => self.sender.heartbeat(self.prepared.as_mut(), &mut self.session).await,
             Command::Finish => {
                 self.give_back_finished();
                 self.settle_away();
-                self.sender.finish(self.prepared.as_mut(), self.plan, &self.session).await
+                self.sender.finish(self.prepared.as_mut(), &self.session).await
             }
             Command::Fail(mut failure, upstream) => {
                 failure.outcome.usd = self.settle_away();
@@ -326,7 +333,7 @@ impl<C: Caller> Run<'_, C> {
             Command::Break(mut failure, upstream) => {
                 self.give_back(upstream);
                 failure.outcome.usd = self.settle_away();
-                self.sender.end_with(self.prepared.as_mut(), self.plan, &self.session, failure).await
+                self.sender.end_with(self.prepared.as_mut(), &self.session, failure).await
             }
             Command::Stop => {
                 self.give_back(Upstream::Drop);

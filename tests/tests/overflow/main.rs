@@ -10,6 +10,8 @@ mod documents;
 mod everywhere;
 mod failures;
 mod privacy;
+mod relay_side;
+mod site;
 mod verdicts;
 mod whole;
 

@@ -12,13 +12,10 @@ use causeway_policy::Usd;
 use causeway_wire::{Backend, Code, Failure};
 
 use super::{LARGE, Prepared, Run};
-use crate::caller::Caller;
 use crate::config::Mapping;
 use crate::job::{self, Job};
-use crate::overflow::Errand;
-use crate::session::answer::{Heard, Writer};
-use crate::session::away::{Away, Told};
-use crate::session::{Command, Elsewhere, Event, Upstream, Why};
+use crate::session::{Command, Elsewhere, Event, Heard, Upstream, Why, Writer};
+use causeway_overflow::{Away, Caller, Errand, Told};
 
 impl<C: Caller> Run<'_, C> {
     /// Where this request may overflow to, as far as its routes say.
@@ -60,7 +57,8 @@ impl<C: Caller> Run<'_, C> {
         };
         let writer = Writer::new(kind, self.plan.route.dialect(), self.plan.shape);
         let mapped = request.as_ref().map(|(_, mapping)| mapping.target.model.clone());
-        Ok(Prepared { writer, dropped, parts, route, request, common, lost: String::new(), mapped })
+        let model = self.plan.model.clone();
+        Ok(Prepared { writer, dropped, parts, route, request, common, lost: String::new(), model, mapped })
     }
 
     /// Whether a call has a chance now.

@@ -5,10 +5,10 @@ use tokio::time::timeout;
 
 use super::{ENDING, Run};
 use crate::admission::Health;
-use crate::caller::Caller;
 use crate::now;
 use crate::session::upstream::{Brought, Upstreams};
 use crate::session::{FIRST_TOKEN, Upstream};
+use causeway_overflow::Caller;
 
 impl<C: Caller> Run<'_, C> {
     pub(super) async fn fail(&mut self, failure: Failure, upstream: Upstream) {

@@ -3,14 +3,12 @@
 use std::time::Duration;
 
 use causeway_bedrock::Kind;
-use causeway_policy::OverflowReason;
+use causeway_policy::{Late, OverflowReason, Refusal};
 use causeway_wire::{Code, Failure};
-
-use crate::admission::Decision;
 
 /// What happened.
 #[derive(Debug)]
-pub(crate) enum Event {
+pub enum Event {
     /// Body bytes of the caller arrived, this many.
     Body(usize),
     /// The caller's body is whole.
@@ -45,9 +43,22 @@ pub(crate) enum Event {
     Tick,
 }
 
+/// What an admission says of a request that it holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Decision {
+    /// It has its slot.
+    Granted,
+    /// It is answered with this.
+    Refused(Refusal),
+    /// It goes to Bedrock.
+    Overflow(OverflowReason),
+    /// It has its slot and is silent at its deadline.
+    Late(Late),
+}
+
 /// What is wrong with the way to Ollama.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Trouble {
+pub enum Trouble {
     /// No connection: nothing ran.
     Down(String),
     /// The connection broke after the request was sent.
@@ -58,7 +69,7 @@ pub(crate) enum Trouble {
 
 /// What to do. `Fail`, `Break`, `Finish` and `Stop` are the last.
 #[derive(Clone, PartialEq, Debug)]
-pub(crate) enum Command {
+pub enum Command {
     /// Nothing; wait for the next event.
     Wait,
     /// Read the body.
@@ -87,7 +98,7 @@ pub(crate) enum Command {
 
 /// What becomes of a request to Ollama whose answer nobody wants any more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Upstream {
+pub enum Upstream {
     /// Its connection is dropped, by which Ollama learns to stop.
     Drop,
     /// It is left alone until its first byte: the model is loading, and to leave would abort that.
@@ -96,7 +107,7 @@ pub(crate) enum Upstream {
 
 /// How a request ended, for the accounts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Ending {
+pub enum Ending {
     /// The whole answer was passed on; its status.
     Served(u16),
     /// It never reached Ollama.
@@ -109,18 +120,18 @@ pub(crate) enum Ending {
 
 /// What a session is told of its request.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Terms {
+pub struct Terms {
     /// Hard, from the opening; while the body comes in only: then it is the ledger's.
-    pub(crate) deadline: Option<Duration>,
+    pub deadline: Option<Duration>,
     /// The answer streams.
-    pub(crate) streams: bool,
+    pub streams: bool,
     /// Silence towards the caller after which it gets a sign of life; zero: never.
-    pub(crate) heartbeat: Duration,
+    pub heartbeat: Duration,
 }
 
 /// Whether another backend may answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) enum Elsewhere {
+pub enum Elsewhere {
     /// None.
     #[default]
     Never,
@@ -132,7 +143,7 @@ pub(crate) enum Elsewhere {
 
 /// Why Bedrock was asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Why {
+pub enum Why {
     /// The ledger decided it.
     Ledger(OverflowReason),
     /// Ollama broke off, or does not answer.
@@ -145,11 +156,13 @@ pub(crate) enum Why {
     NotLocal,
     /// No local model reads a document of it.
     Document,
+    /// No machine is there; the relay alone says so.
+    EdgeOffline,
 }
 
 impl Why {
-    /// Every reason, for the metrics.
-    pub(crate) const ALL: [Self; 15] = [
+    /// Every reason that a machine's own program has, for its metrics.
+    pub const ALL: [Self; 15] = [
         Self::Ledger(OverflowReason::PredictedWait),
         Self::Ledger(OverflowReason::CallerDeadline),
         Self::Ledger(OverflowReason::Deadline),
@@ -168,7 +181,7 @@ impl Why {
     ];
 
     /// As `x-causeway-reason` says it.
-    pub(crate) const fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ledger(reason) => match reason {
                 OverflowReason::PredictedWait => "predicted_wait",
@@ -187,13 +200,16 @@ impl Why {
             Self::Route => "route",
             Self::NotLocal => "not_local",
             Self::Document => "document",
+            Self::EdgeOffline => "edge_offline",
         }
     }
 }
 
 /// Tokens as far as they are known.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Tokens {
-    pub(crate) input: Option<u64>,
-    pub(crate) output: Option<u64>,
+pub struct Tokens {
+    /// Of the prompt.
+    pub input: Option<u64>,
+    /// Of the answer.
+    pub output: Option<u64>,
 }

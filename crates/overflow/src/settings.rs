@@ -1,17 +1,25 @@
-//! `[overflow]` and `[privacy]`: where a request may go, to which model, for how much.
+//! `[overflow]`: where a request may go, to which model, for how much; the same keys in both programs.
 //!
-//! Invariant: nothing goes to Bedrock unless `enabled`, a mapping and a budget were all said.
+//! Invariant: nothing goes to Bedrock unless `enabled`, a mapping and a budget were all said. With it the
+//! reader that collects all faults of a file; absent: whose requests may go there.
+
+pub mod expect;
+mod fault;
+mod reader;
+pub mod source;
 
 use std::time::Duration;
 
 use causeway_bedrock::{Family, Overrides, Target};
 use causeway_dialect::model::ModelName;
 use causeway_policy::{BudgetCap, Price, Usd};
-use causeway_wire::Backend;
 
-use super::expect;
-use super::reader::Reader;
-use super::{HOUR_MS, Route};
+pub use fault::{Fault, Origin};
+pub use reader::{Expected, Reader};
+pub use source::Value;
+
+/// An hour in milliseconds: the most that a wait setting may say.
+pub const HOUR_MS: u64 = 3_600_000;
 
 /// Tokens of an answer where neither caller nor mapping says, and the most of one where the mapping does
 /// not.
@@ -22,7 +30,7 @@ const MAX_TOKENS: u64 = 4_096;
 const SAME_WEIGHTS: [(&str, &str, f64, f64); 2] =
     [("gpt-oss:20b", "openai.gpt-oss-20b-1:0", 0.07, 0.30), ("gpt-oss:120b", "openai.gpt-oss-120b-1:0", 0.15, 0.60)];
 
-/// Where requests go that this machine cannot serve in time.
+/// Where requests go that no machine can serve in time.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Overflow {
     /// AWS region.
@@ -48,15 +56,6 @@ pub struct Mapping {
     pub price: Option<Price>,
 }
 
-/// Which backends callers may get.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Privacy {
-    /// The most open route.
-    pub route: Route,
-    /// Patterns of models, each with the most open route of its own.
-    pub models: Vec<(String, Route)>,
-}
-
 impl Overflow {
     /// The mapping of a local model.
     #[must_use]
@@ -65,34 +64,8 @@ impl Overflow {
     }
 }
 
-impl Privacy {
-    /// The backends that the owner allows this model, if each were there: the general route and that of
-    /// every pattern that fits.
-    #[must_use]
-    pub fn allowed(&self, model: &ModelName) -> Vec<Backend> {
-        let own = self.models.iter().filter(|(pattern, _)| model.matches(pattern)).map(|(_, route)| *route);
-        let routes: Vec<Route> = own.chain([self.route]).collect();
-        let all = self.route.ceiling().into_iter();
-        all.filter(|backend| routes.iter().all(|route| route.ceiling().contains(backend))).collect()
-    }
-}
-
-pub(super) fn privacy(reader: &mut Reader) -> Privacy {
-    let route = reader.or("privacy.route", Route::Auto, expect::route);
-    let mut models = Vec::new();
-    while reader.has(&format!("privacy.model[{}]", models.len())) {
-        let prefix = format!("privacy.model[{}]", models.len());
-        let name = reader.required(&format!("{prefix}.name"), "a pattern of model names", expect::pattern);
-        let route = reader.required(&format!("{prefix}.route"), "the most open route of these models", expect::route);
-        // What cannot be read is a fault; until it is mended nothing starts.
-        models.push((name.unwrap_or_default(), route.unwrap_or(Route::LocalOnly)));
-        reader.refuse_all(&format!("{prefix}."), "unknown key, expected one of name, route");
-    }
-    Privacy { route, models }
-}
-
-/// `None` where it is off.
-pub(super) fn overflow(reader: &mut Reader) -> Option<Overflow> {
+/// Reads the section; `None` where it is off.
+pub fn overflow(reader: &mut Reader) -> Option<Overflow> {
     let enabled = reader.or("overflow.enabled", false, expect::flag);
     let region = match enabled {
         true => reader.required("overflow.region", "an AWS region, such as \"us-east-1\"", expect::region),
@@ -202,6 +175,6 @@ fn same_weights((local, bedrock, input, output): &(&str, &str, f64, f64), common
 }
 
 /// Most of a day, as configured.
-pub(super) fn cap(dollars: f64) -> BudgetCap {
+pub fn cap(dollars: f64) -> BudgetCap {
     BudgetCap::Daily(Usd::cap(dollars))
 }

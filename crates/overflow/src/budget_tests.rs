@@ -213,7 +213,7 @@ async fn only_its_owner_reads_the_file_and_one_process_at_a_time_has_it() {
         assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", file.file_name());
     }
     let second = place.refusal();
-    assert!(matches!(second, PurseError::Locked(_)) && second.to_string().contains("second causewayd"), "{second}");
+    assert!(matches!(second, PurseError::Locked(_)) && second.to_string().contains("second copy"), "{second}");
     purse.close().await;
     assert!(Purse::open(&place.path(), CAP, NOW).is_ok());
 }
@@ -225,7 +225,10 @@ async fn a_disk_that_cannot_be_written_refuses_every_call_says_why_and_gets_well
     let before = purse.reserve(NOW, usd(600), Usd::MAX).await.unwrap();
     purse.tamper("PRAGMA query_only = ON");
     let refused = purse.reserve(NOW, usd(10), Usd::MAX).await.err().unwrap();
-    assert!(matches!(&refused, Refused::Fault(why) if why.contains("let causewayd's user write it")), "{refused}");
+    assert!(
+        matches!(&refused, Refused::Fault(why) if why.contains("let the user that runs this write it")),
+        "{refused}"
+    );
     assert_eq!(purse.fault(NOW).unwrap().to_string(), refused.to_string());
     before.settle(NOW, usd(100));
     assert_eq!(purse.left(), usd(900), "known in memory, and written later");
@@ -322,7 +325,7 @@ async fn other_damage_is_refused_with_what_to_do() {
     let negative = "PRAGMA ignore_check_constraints = ON; UPDATE days SET spent = -5";
     assert!(matches!(edit(negative), PurseError::Damaged { .. }));
     let newer = edit("PRAGMA user_version = 2");
-    assert!(matches!(newer, PurseError::Newer(_)) && newer.to_string().contains("newer causewayd"), "{newer}");
+    assert!(matches!(newer, PurseError::Newer(_)) && newer.to_string().contains("newer version"), "{newer}");
 }
 
 #[tokio::test]

@@ -8,13 +8,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use causeway_dialect::route::Shape;
 use causeway_transport::Received;
-use causeway_wire::{Code, Failure, Outcome, SendRefused};
+use causeway_wire::{Code, Failure, Head, Outcome, SendRefused};
 use serde_json::{Map, Value};
 
-use super::run::Prepared;
+use super::answer::{Origin, Writer};
 use super::{Ending, Session};
 use crate::caller::Caller;
-use crate::gate::Plan;
 use crate::now;
 
 /// A single answer up to this size goes out as one message with its head, bytes; a larger one
@@ -30,61 +29,67 @@ enum Sent {
     Full,
 }
 
+/// An answer being written.
+pub trait Answering {
+    /// What writes it.
+    fn writer(&self) -> &Writer;
+    /// The same, to write.
+    fn writer_mut(&mut self) -> &mut Writer;
+    /// Where it comes from, as far as this session knows.
+    fn origin(&self, session: &Session) -> Origin<'_>;
+}
+
 /// The caller's stream and what it has been sent.
-pub(super) struct Sender<C> {
-    pub(super) caller: C,
+pub struct Sender<C> {
+    /// The stream itself.
+    pub caller: C,
     head: Sent,
 }
 
 impl<C: Caller> Sender<C> {
-    pub(super) fn new(caller: C) -> Self {
+    /// Nothing was sent yet.
+    pub fn new(caller: C) -> Self {
         Self { caller, head: Sent::Nothing }
     }
 
     /// Writes what was read. A single answer is only gathered.
-    pub(super) fn pass(
-        &mut self,
-        prepared: Option<&mut Prepared>,
-        plan: &Plan,
-        session: &mut Session,
-    ) -> Result<(), SendRefused> {
+    pub fn pass(&mut self, prepared: Option<&mut impl Answering>, session: &mut Session) -> Result<(), SendRefused> {
         let Some(prepared) = prepared else { return Ok(()) };
         let mut out = Vec::new();
-        prepared.writer.write(nanos(), &mut out);
+        prepared.writer_mut().write(nanos(), &mut out);
         if !out.is_empty() {
             session.spoke(now());
-            return self.send_now(prepared, plan, session, out.into());
+            return self.send_now(prepared, session, out.into());
         }
         // The first token commits the headers, also where the dialect does not show it.
-        if plan.shape != Shape::Whole && self.head == Sent::Nothing {
+        if prepared.writer().shape() != Shape::Whole && self.head == Sent::Nothing {
             self.head = Sent::Full;
-            self.caller.send_head(prepared.writer.head(Some(&prepared.origin(plan, session))));
+            self.caller.send_head(head_of(prepared, session));
         }
         Ok(())
     }
 
     /// Shows that the request is alive.
-    pub(super) async fn heartbeat(
+    pub async fn heartbeat(
         &mut self,
-        prepared: Option<&mut Prepared>,
+        prepared: Option<&mut impl Answering>,
         session: &mut Session,
     ) -> Result<(), SendRefused> {
         let Some(prepared) = prepared else { return Ok(()) };
         let mut out = Vec::new();
-        prepared.writer.heartbeat(nanos(), &mut out);
+        prepared.writer_mut().heartbeat(nanos(), &mut out);
         session.spoke(now());
         if self.head == Sent::Nothing {
             self.head = Sent::Bare;
-            return self.caller.send_head_with(prepared.writer.head(None), out.into());
+            return self.caller.send_head_with(prepared.writer().head(None), out.into());
         }
         self.caller.send_now(out.into())
     }
 
     /// Writes the end of a whole answer.
-    pub(super) async fn finish(
+    pub async fn finish(
         &mut self,
-        prepared: Option<&mut Prepared>,
-        plan: &Plan,
+        prepared: Option<&mut impl Answering>,
         session: &Session,
     ) -> Result<(), SendRefused> {
         let outcome = session.outcome(now());
@@ -92,17 +97,16 @@ impl<C: Caller> Sender<C> {
             self.caller.finish(Some(outcome));
             return Ok(());
         };
-        let trailer = self.trailer(plan, prepared, session, None);
+        let trailer = self.trailer(prepared, session, None);
         let mut out = Vec::new();
-        prepared.writer.finish(nanos(), trailer, &mut out);
-        self.send_last(prepared, plan, session, out.into(), outcome).await
+        prepared.writer_mut().finish(nanos(), trailer, &mut out);
+        self.send_last(prepared, session, out.into(), outcome).await
     }
 
     /// Ends an answer whose headers are out with an error of its dialect.
-    pub(super) async fn end_with(
+    pub async fn end_with(
         &mut self,
-        prepared: Option<&mut Prepared>,
-        plan: &Plan,
+        prepared: Option<&mut impl Answering>,
         session: &Session,
         failure: Failure,
     ) -> Result<(), SendRefused> {
@@ -111,14 +115,14 @@ impl<C: Caller> Sender<C> {
             return Ok(());
         };
         let Failure { code, message, outcome, .. } = failure;
-        let trailer = self.trailer(plan, prepared, session, Some(code));
+        let trailer = self.trailer(prepared, session, Some(code));
         let mut out = Vec::new();
-        prepared.writer.fail(nanos(), code, &message, trailer, &mut out);
-        self.send_last(prepared, plan, session, out.into(), Outcome { broke: Some(code), ..outcome }).await
+        prepared.writer_mut().fail(nanos(), code, &message, trailer, &mut out);
+        self.send_last(prepared, session, out.into(), Outcome { broke: Some(code), ..outcome }).await
     }
 
     /// The answer cannot be passed on: the link ended the stream, by itself or because of a cancel.
-    pub(super) async fn give_up(&mut self, session: &mut Session, refused: SendRefused) {
+    pub async fn give_up(&mut self, session: &mut Session, refused: SendRefused) {
         let (ending, message) = match refused {
             SendRefused::Overrun => {
                 (Ending::Failed(Code::SlowReader), "the caller read too slowly: the edge's buffer is full")
@@ -143,46 +147,39 @@ impl<C: Caller> Sender<C> {
         }
     }
 
-    fn send_now(
-        &mut self,
-        prepared: &Prepared,
-        plan: &Plan,
-        session: &Session,
-        bytes: Bytes,
-    ) -> Result<(), SendRefused> {
+    fn send_now(&mut self, prepared: &impl Answering, session: &Session, bytes: Bytes) -> Result<(), SendRefused> {
         if self.head != Sent::Nothing {
             return self.caller.send_now(bytes);
         }
         self.head = Sent::Full;
-        let head = prepared.writer.head(Some(&prepared.origin(plan, session)));
+        let head = head_of(prepared, session);
         self.caller.send_head_with(head, bytes)
     }
 
     async fn send_last(
         &mut self,
-        prepared: &Prepared,
-        plan: &Plan,
+        prepared: &impl Answering,
         session: &Session,
         bytes: Bytes,
         outcome: Outcome,
     ) -> Result<(), SendRefused> {
-        if plan.shape != Shape::Whole {
+        if prepared.writer().shape() != Shape::Whole {
             if bytes.len() > SINGLE_MESSAGE {
                 // An end may repeat the whole answer. Ollama is done: the caller's pace may hold it up.
                 if self.head == Sent::Nothing {
                     self.head = Sent::Full;
-                    self.caller.send_head(prepared.writer.head(Some(&prepared.origin(plan, session))));
+                    self.caller.send_head(head_of(prepared, session));
                 }
                 self.caller.send(bytes).await?;
             } else if !bytes.is_empty() {
-                self.send_now(prepared, plan, session, bytes)?;
+                self.send_now(prepared, session, bytes)?;
             }
             self.caller.finish(Some(outcome));
             return Ok(());
         }
         if self.head == Sent::Nothing {
             self.head = Sent::Full;
-            let head = prepared.writer.head(Some(&prepared.origin(plan, session)));
+            let head = head_of(prepared, session);
             if bytes.len() <= SINGLE_MESSAGE {
                 return self.caller.send_whole(head, bytes, outcome);
             }
@@ -194,10 +191,10 @@ impl<C: Caller> Sender<C> {
     }
 
     /// What a head could not say: all of it where a heartbeat committed it, else what was not known then.
-    fn trailer(&self, plan: &Plan, prepared: &Prepared, session: &Session, why: Option<Code>) -> Map<String, Value> {
+    fn trailer(&self, prepared: &impl Answering, session: &Session, why: Option<Code>) -> Map<String, Value> {
         let mut trailer = Map::new();
         let broke = why.map(|why| ("reason", why.as_str().to_owned()));
-        let origin = prepared.origin(plan, session);
+        let origin = prepared.origin(session);
         let members = origin.members().filter(|(name, _)| match self.head {
             Sent::Bare => session.has_begun(),
             Sent::Full => *name == "cost_usd",
@@ -209,6 +206,10 @@ impl<C: Caller> Sender<C> {
         }
         trailer
     }
+}
+
+fn head_of(prepared: &impl Answering, session: &Session) -> Head {
+    prepared.writer().head(Some(&prepared.origin(session)))
 }
 
 /// Nanoseconds since 1970.

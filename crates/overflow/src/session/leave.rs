@@ -12,7 +12,7 @@ use super::{Command, Elsewhere, Ending, PAUSE, Phase, Session, Tokens, Why};
 
 impl Session {
     /// Bedrock may still take it.
-    pub(crate) fn may_leave(&self) -> bool {
+    pub fn may_leave(&self) -> bool {
         self.elsewhere != Elsewhere::Never && !self.visible && (self.calls == 0 || self.hedging)
     }
 

@@ -13,15 +13,20 @@ use toml::de::{DeTable, DeValue};
 use super::fault::{Fault, Origin};
 
 /// Prefix of environment overrides; `__` separates sections, `_` stands for `-`.
-pub(super) const ENV_PREFIX: &str = "CAUSEWAY__";
+pub const ENV_PREFIX: &str = "CAUSEWAY__";
 
 /// A value as written, not yet understood.
 #[derive(Clone, PartialEq, Debug)]
-pub(super) enum Value {
+pub enum Value {
+    /// In quotes.
     Text(String),
+    /// Whole.
     Integer(i64),
+    /// With a point.
     Float(f64),
+    /// A switch.
     Bool(bool),
+    /// An array of values.
     List(Vec<Self>),
     /// From the environment: text that the reader of the key may take for any scalar.
     Env(String),
@@ -50,19 +55,21 @@ impl fmt::Display for Value {
 
 /// A value and where it stands.
 #[derive(Clone, PartialEq, Debug)]
-pub(super) struct Entry {
-    pub(super) value: Value,
-    pub(super) origin: Origin,
+pub struct Entry {
+    /// As written.
+    pub value: Value,
+    /// Where.
+    pub origin: Origin,
 }
 
 /// How a section without keys is kept, so that an unknown one is still reported.
-pub(super) const EMPTY_TABLE: &str = "{}";
+pub const EMPTY_TABLE: &str = "{}";
 
 /// All settings by dotted key.
-pub(super) type Entries = BTreeMap<String, Entry>;
+pub type Entries = BTreeMap<String, Entry>;
 
 /// Reads the file's text; every syntax fault is reported and what could be read is kept.
-pub(super) fn from_file(text: &str, entries: &mut Entries, faults: &mut Vec<Fault>) {
+pub fn from_file(text: &str, entries: &mut Entries, faults: &mut Vec<Fault>) {
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in errors {
         let line = error.span().map_or(1, |span| line_of(text, span.start));
@@ -72,7 +79,7 @@ pub(super) fn from_file(text: &str, entries: &mut Entries, faults: &mut Vec<Faul
 }
 
 /// Lays the environment's `CAUSEWAY__…` variables over the file's keys.
-pub(super) fn from_environment(
+pub fn from_environment(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
     entries: &mut Entries,
     faults: &mut Vec<Fault>,

@@ -28,7 +28,7 @@ pub struct Fault {
 
 impl Fault {
     /// The file is not TOML at this line.
-    pub(super) fn syntax(line: usize, message: &str) -> Self {
+    pub fn syntax(line: usize, message: &str) -> Self {
         let expected = format!("not valid TOML: {message}");
         Self { origin: Origin::File(line), key: String::new(), value: None, expected }
     }

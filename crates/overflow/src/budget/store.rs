@@ -52,20 +52,29 @@ const SCHEMA: &str = "
 
 /// Why the budget cannot be kept; each says what to do. Nothing overflows until it is done.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum PurseError {
+pub enum PurseError {
+    /// Its disk has no room.
     #[error("the budget file {} cannot be written: its disk is full; make room, then overflow goes on by itself", .0.display())]
     Full(PathBuf),
+    /// What stands there is not ours.
     #[error("the budget file {} is damaged ({detail}); restore it, or move it away, which forgets what was spent today", .path.display())]
+    #[expect(missing_docs, reason = "the message says it")]
     Damaged { path: PathBuf, detail: String },
-    #[error("the budget file {} was made by a newer causewayd; run that one, or move the file away, which forgets what was spent today", .0.display())]
+    /// Of a later version.
+    #[error("the budget file {} was made by a newer version of this program; run that one, or move the file away, which forgets what was spent today", .0.display())]
     Newer(PathBuf),
-    #[error("the budget file {} cannot be read and written; let causewayd's user write it and in its directory, on a disk that is not read-only", .0.display())]
+    /// No right to it.
+    #[error("the budget file {} cannot be read and written; let the user that runs this write it and in its directory, on a disk that is not read-only", .0.display())]
     Denied(PathBuf),
-    #[error("the budget file {} is held by another program; end it (a second causewayd, an open `sqlite3`), then start again", .0.display())]
+    /// Somebody else has it.
+    #[error("the budget file {} is held by another program; end it (a second copy of this program, an open `sqlite3`), then start again", .0.display())]
     Locked(PathBuf),
-    #[error("the budget file {}: its directory is not there; make it, owned by causewayd's user", .0.display())]
+    /// Nowhere to make it.
+    #[error("the budget file {}: its directory is not there; make it, owned by the user that runs this", .0.display())]
     NoDirectory(PathBuf),
+    /// Whatever else the system says.
     #[error("the budget file {}: {detail}; see what the system's log says of its disk", .path.display())]
+    #[expect(missing_docs, reason = "the message says it")]
     Other { path: PathBuf, detail: String },
 }
 

@@ -6,22 +6,26 @@ use super::fault::{Fault, Origin};
 use super::source::{EMPTY_TABLE, Entries, Value};
 
 /// What a value should have been, in words that follow `key = value: `.
-pub(super) type Expected = String;
+pub type Expected = String;
 
 /// Collects faults instead of stopping at the first.
-pub(super) struct Reader {
+pub struct Reader {
     entries: Entries,
     faults: Vec<Fault>,
     known: BTreeSet<String>,
+    /// The sections that there are, in words.
+    sections: &'static str,
 }
 
 impl Reader {
-    pub(super) fn new(entries: Entries, faults: Vec<Fault>) -> Self {
-        Self { entries, faults, known: BTreeSet::new() }
+    /// Over these settings, after these faults; `sections` are those that the program knows, in words.
+    #[must_use]
+    pub fn new(entries: Entries, faults: Vec<Fault>, sections: &'static str) -> Self {
+        Self { entries, faults, known: BTreeSet::new(), sections }
     }
 
     /// The key's value, or `None` where it is absent or bad (which is then a fault).
-    pub(super) fn optional<T>(&mut self, key: &str, read: impl FnOnce(&Value) -> Result<T, Expected>) -> Option<T> {
+    pub fn optional<T>(&mut self, key: &str, read: impl FnOnce(&Value) -> Result<T, Expected>) -> Option<T> {
         self.known.insert(key.to_owned());
         let entry = self.entries.remove(key)?;
         match read(&entry.value) {
@@ -34,12 +38,13 @@ impl Reader {
         }
     }
 
-    pub(super) fn or<T>(&mut self, key: &str, default: T, read: impl FnOnce(&Value) -> Result<T, Expected>) -> T {
+    /// The key's value, or the default.
+    pub fn or<T>(&mut self, key: &str, default: T, read: impl FnOnce(&Value) -> Result<T, Expected>) -> T {
         self.optional(key, read).unwrap_or(default)
     }
 
     /// A key that must be there; `None` is a fault that is already noted.
-    pub(super) fn required<T>(
+    pub fn required<T>(
         &mut self,
         key: &str,
         expected: &str,
@@ -59,12 +64,13 @@ impl Reader {
     }
 
     /// Whether anything stands under `prefix` (an element of an array of tables).
-    pub(super) fn has(&self, prefix: &str) -> bool {
+    #[must_use]
+    pub fn has(&self, prefix: &str) -> bool {
         self.entries.keys().any(|key| key.starts_with(prefix))
     }
 
     /// Every key under `prefix` is refused for this reason.
-    pub(super) fn refuse_all(&mut self, prefix: &str, reason: &str) {
+    pub fn refuse_all(&mut self, prefix: &str, reason: &str) {
         let keys: Vec<String> = self.entries.keys().filter(|key| key.starts_with(prefix)).cloned().collect();
         for key in keys {
             let _refused: Option<()> = self.optional(&key, |_| Err(reason.to_owned()));
@@ -72,14 +78,15 @@ impl Reader {
     }
 
     /// Reports what nobody took, and gives all faults in the order of their lines.
-    pub(super) fn finish(mut self) -> Vec<Fault> {
+    #[must_use]
+    pub fn finish(mut self) -> Vec<Fault> {
         for (key, entry) in std::mem::take(&mut self.entries) {
             let section = format!("{key}.");
             let empty = entry.value == Value::Other(EMPTY_TABLE.to_owned());
             if empty && self.known.iter().any(|known| known.starts_with(&section)) {
                 continue;
             }
-            let expected = unknown(&key, &self.known);
+            let expected = unknown(&key, &self.known, self.sections);
             self.faults.push(Fault { origin: entry.origin, key, value: None, expected });
         }
         self.faults.sort_by(|one, other| one.origin.cmp(&other.origin));
@@ -87,7 +94,7 @@ impl Reader {
     }
 }
 
-fn unknown(key: &str, known: &BTreeSet<String>) -> Expected {
+fn unknown(key: &str, known: &BTreeSet<String>, sections: &str) -> Expected {
     let section = key.rsplit_once('.').map_or("", |(section, _)| section);
     let siblings: Vec<&str> = known
         .iter()
@@ -95,7 +102,7 @@ fn unknown(key: &str, known: &BTreeSet<String>) -> Expected {
         .filter(|name| !name.contains(['.', '[']))
         .collect();
     if siblings.is_empty() {
-        return "unknown section, expected relay, identity, ollama, admission, privacy or status".to_owned();
+        return format!("unknown section, expected {sections}");
     }
     format!("unknown key, expected one of {}", siblings.join(", "))
 }

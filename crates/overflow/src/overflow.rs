@@ -1,8 +1,8 @@
-//! Amazon Bedrock as the daemon's second backend: its client, its budget, and what stands in the way.
+//! Amazon Bedrock as a program's backend: its client, its budget, and what stands in the way.
 //!
 //! Invariants: what a call may cost is reserved on the disk before it is made, within what the relay
 //! granted the stream; each call is settled once, also when its task is cut off. Absent: which requests
-//! come here and when (`session.rs`), what they become (`causeway-bedrock`).
+//! come here and when ([`crate::session`]), what they become (`causeway-bedrock`).
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,7 +16,7 @@ use causeway_dialect::event::Event;
 use causeway_policy::{BudgetSnapshot, Price, Usd};
 
 use crate::budget::{Purse, Refused, Reserved};
-use crate::config::{self, Mapping};
+use crate::settings::{self, Mapping};
 
 /// A grant of this much or more is that of a key without a cap: a model without a price is used for
 /// such keys only, for nobody could hold it to less. US dollars; the relay's own figure.
@@ -33,10 +33,10 @@ const LEAST: u32 = 64;
 const WORST: u64 = 2;
 
 /// The second backend. One for all requests.
-pub(crate) struct Overflow {
+pub struct Overflow {
     client: Client,
     purse: Purse,
-    /// The edge's own name, for the account's logs.
+    /// Who asks, for the account's logs.
     edge: String,
     /// What stands in the way of each mapped model until somebody mends it.
     standing: Mutex<BTreeMap<String, (Fault, Instant)>>,
@@ -44,31 +44,37 @@ pub(crate) struct Overflow {
 
 /// One request that goes to Bedrock.
 #[derive(Clone)]
-pub(crate) struct Errand {
-    pub(crate) request: Arc<Request>,
-    pub(crate) mapping: Mapping,
+pub struct Errand {
+    /// What is asked.
+    pub request: Arc<Request>,
+    /// Of which model.
+    pub mapping: Mapping,
     /// Our id of the request and the key's: for the account's logs.
-    pub(crate) ids: [(&'static str, String); 2],
+    pub ids: [(&'static str, String); 2],
     /// What of the relay's grant is left, US dollars.
-    pub(crate) grant: f64,
+    pub grant: f64,
     /// Reading it again takes milliseconds: not on the one thread that all streams share.
-    pub(crate) is_large: bool,
+    pub is_large: bool,
 }
 
 /// A call under way; dropped, it ends and is settled.
-pub(crate) struct Talk {
+pub struct Talk {
     conversation: Conversation,
     reserved: Option<Reserved>,
     price: Option<Price>,
     input_estimate: u64,
     /// Fields without effect there.
-    pub(crate) lost: Vec<String>,
+    pub lost: Vec<String>,
 }
 
 impl Overflow {
     /// Opens the ledger and makes the client; with them the task that keeps credentials fresh.
-    pub(crate) async fn open(
-        settings: &config::Overflow,
+    ///
+    /// # Errors
+    ///
+    /// The ledger or the client cannot be had; nothing may go there then.
+    pub async fn open(
+        settings: &settings::Overflow,
         ledger: &Path,
         edge: &str,
     ) -> anyhow::Result<(Arc<Self>, impl Future<Output = ()> + Send + 'static)> {
@@ -82,12 +88,18 @@ impl Overflow {
         Ok((Self::new(client, purse, edge), fresh))
     }
 
-    pub(crate) fn new(client: Client, purse: Purse, edge: &str) -> Arc<Self> {
+    /// With a client and a ledger. `edge`: who asks, for the account's logs.
+    #[must_use]
+    pub fn new(client: Client, purse: Purse, edge: &str) -> Arc<Self> {
         Arc::new(Self { client, purse, edge: edge.to_owned(), standing: Mutex::default() })
     }
 
     /// Maps, reserves and begins a call.
-    pub(crate) async fn begin(self: Arc<Self>, errand: Errand) -> Result<Talk, Fault> {
+    ///
+    /// # Errors
+    ///
+    /// Why there is none; nothing was spent.
+    pub async fn begin(self: Arc<Self>, errand: Errand) -> Result<Talk, Fault> {
         let Errand { request, mapping, ids, grant, is_large } = errand;
         if let Some(fault) = self.client.fault() {
             return Err(fault);
@@ -130,7 +142,8 @@ impl Overflow {
 
     /// Whether a call to this model has a chance now: what surely fails should cost nobody his place here. After
     /// a fault that stands one is tried again now and then.
-    pub(crate) fn can_begin(&self, now: Instant, mapping: &Mapping, grant: f64) -> bool {
+    #[must_use]
+    pub fn can_begin(&self, now: Instant, mapping: &Mapping, grant: f64) -> bool {
         let stands = {
             let standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
             let fault = standing.get(&mapping.target.model);
@@ -147,7 +160,7 @@ impl Overflow {
     }
 
     /// A call to this model ended so: what stands is said once, and forgotten once one succeeds.
-    pub(crate) fn learn(&self, model: &str, fault: Option<&Fault>) {
+    pub fn learn(&self, model: &str, fault: Option<&Fault>) {
         let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(fault) = fault else {
             if standing.remove(model).is_some() {
@@ -165,17 +178,23 @@ impl Overflow {
     }
 
     /// Tokens of a prompt as Bedrock counts them.
-    pub(crate) async fn count(&self, mapped: &Mapped) -> Result<u64, Fault> {
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot say; nothing is charged for it.
+    pub async fn count(&self, mapped: &Mapped) -> Result<u64, Fault> {
         self.client.count(mapped).await
     }
 
     /// How the day's budget stands.
-    pub(crate) fn budget(&self) -> BudgetSnapshot {
+    #[must_use]
+    pub fn budget(&self) -> BudgetSnapshot {
         self.purse.snapshot(unix_secs())
     }
 
     /// Everything that stands in the way, in words for the status page.
-    pub(crate) fn faults(&self) -> Vec<String> {
+    #[must_use]
+    pub fn faults(&self) -> Vec<String> {
         let credentials = self.client.fault().map(|fault| fault.to_string());
         let budget = self.purse.fault(unix_secs()).map(|fault| fault.to_string());
         let standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -184,29 +203,29 @@ impl Overflow {
     }
 
     /// Waits for the ledger's thread to end, which it must not before [`Self::close`].
-    pub(crate) async fn ended(&self) {
+    pub async fn ended(&self) {
         self.purse.ended().await;
     }
 
     /// Writes the ledger's last entries.
-    pub(crate) async fn close(&self) {
+    pub async fn close(&self) {
         self.purse.close().await;
     }
 }
 
 impl Talk {
     /// The next thing; see [`Conversation::next`].
-    pub(crate) async fn next(&mut self, events: &mut Vec<Event>) -> Brought {
+    pub async fn next(&mut self, events: &mut Vec<Event>) -> Brought {
         self.conversation.next(events).await
     }
 
     /// From the request to the first piece.
-    pub(crate) fn first_piece(&self) -> Option<Duration> {
+    pub fn first_piece(&self) -> Option<Duration> {
         self.conversation.first_piece()
     }
 
     /// Ends it and books what it cost; none where no price is known.
-    pub(crate) fn settle(mut self) -> Option<Usd> {
+    pub fn settle(mut self) -> Option<Usd> {
         self.book()
     }
 

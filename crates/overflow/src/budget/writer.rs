@@ -24,7 +24,7 @@ const REST: Duration = Duration::from_secs(1);
 const MAX_WAITING: usize = MAX_OPEN_RESERVATIONS;
 
 /// What is told where there is no thread any more.
-pub(super) const CLOSED: &str = "the budget is closed; nothing overflows until causewayd is started again";
+pub(super) const CLOSED: &str = "the budget is closed; nothing overflows until this program is started again";
 
 /// What has become of a write: done, or the standing fault.
 pub(super) type Written = Result<(), Arc<str>>;

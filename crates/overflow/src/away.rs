@@ -1,6 +1,6 @@
 //! Bedrock's side of a running session: a pause before another try, the reservation, then the call.
 //!
-//! Invariant: dropping it ends the call and settles it. Absent: when (`session.rs`).
+//! Invariant: dropping it ends the call and settles it. Absent: when ([`crate::session`]).
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,19 +12,26 @@ use causeway_dialect::event::Event;
 use causeway_policy::Usd;
 use tokio::time::sleep;
 
-use crate::overflow::{Errand, Overflow, Talk};
+use crate::{Errand, Overflow, Talk};
 
+/// See [`Stage::Beginning`].
 type Beginning = Pin<Box<dyn Future<Output = Result<Talk, Fault>> + Send>>;
 
+/// See the module's head.
+pub struct Away(Stage);
+
 /// Where the call stands.
-pub(super) enum Away {
+enum Stage {
+    /// None is made.
     Idle,
+    /// It waits for its turn and its money.
     Beginning(Beginning),
+    /// It is made.
     Talking(Box<Talk>),
 }
 
 /// What Bedrock's side brought.
-pub(super) enum Told {
+pub enum Told {
     /// The call is made; fields without effect there.
     Begun(Vec<String>),
     /// These events came.
@@ -36,32 +43,39 @@ pub(super) enum Told {
 }
 
 impl Away {
+    /// None is made.
+    #[must_use]
+    pub fn idle() -> Self {
+        Self(Stage::Idle)
+    }
+
     /// Makes a call after a pause.
-    pub(super) fn begin(overflow: Arc<Overflow>, errand: Errand, pause: Duration) -> Self {
-        Self::Beginning(Box::pin(async move {
+    #[must_use]
+    pub fn begin(overflow: Arc<Overflow>, errand: Errand, pause: Duration) -> Self {
+        Self(Stage::Beginning(Box::pin(async move {
             if !pause.is_zero() {
                 sleep(pause).await;
             }
             overflow.begin(errand).await
-        }))
+        })))
     }
 
     /// The next thing; never while idle. Safe to drop and call again.
-    pub(super) async fn next(&mut self) -> Told {
-        match self {
-            Self::Idle => std::future::pending().await,
-            Self::Beginning(beginning) => match beginning.await {
+    pub async fn next(&mut self) -> Told {
+        match &mut self.0 {
+            Stage::Idle => std::future::pending().await,
+            Stage::Beginning(beginning) => match beginning.await {
                 Ok(mut talk) => {
                     let lost = std::mem::take(&mut talk.lost);
-                    *self = Self::Talking(Box::new(talk));
+                    self.0 = Stage::Talking(Box::new(talk));
                     Told::Begun(lost)
                 }
                 Err(fault) => {
-                    *self = Self::Idle;
+                    self.0 = Stage::Idle;
                     Told::Broken(fault)
                 }
             },
-            Self::Talking(talk) => {
+            Stage::Talking(talk) => {
                 let mut events = Vec::new();
                 match talk.next(&mut events).await {
                     Brought::More => Told::More(events),
@@ -73,23 +87,25 @@ impl Away {
     }
 
     /// A call is being made.
-    pub(super) fn is_at_work(&self) -> bool {
-        !matches!(self, Self::Idle)
+    #[must_use]
+    pub fn is_at_work(&self) -> bool {
+        !matches!(self.0, Stage::Idle)
     }
 
     /// From the request to the first piece.
-    pub(super) fn first_piece(&self) -> Option<Duration> {
-        match self {
-            Self::Talking(talk) => talk.first_piece(),
-            Self::Idle | Self::Beginning(_) => None,
+    #[must_use]
+    pub fn first_piece(&self) -> Option<Duration> {
+        match &self.0 {
+            Stage::Talking(talk) => talk.first_piece(),
+            Stage::Idle | Stage::Beginning(_) => None,
         }
     }
 
     /// Ends it; what it cost, where that is known.
-    pub(super) fn end(&mut self) -> Option<Usd> {
-        match std::mem::replace(self, Self::Idle) {
-            Self::Talking(talk) => talk.settle(),
-            Self::Idle | Self::Beginning(_) => None,
+    pub fn end(&mut self) -> Option<Usd> {
+        match std::mem::replace(&mut self.0, Stage::Idle) {
+            Stage::Talking(talk) => talk.settle(),
+            Stage::Idle | Stage::Beginning(_) => None,
         }
     }
 }

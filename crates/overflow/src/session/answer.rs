@@ -13,8 +13,8 @@ use causeway_policy::Measured;
 use causeway_wire::{Backend, Code, Head};
 use serde_json::{Map, Value};
 
-use crate::job::{Kind, Text, Writing};
-use crate::session::Tokens;
+use super::Tokens;
+use crate::text::{Kind, Text, Writing};
 
 /// Most that a single answer or a held event may come to, bytes: eight million characters are
 /// more than any context holds, and the link buffers as much of a stream.
@@ -25,21 +25,22 @@ const MAX_FAULT: usize = 64 * 1024;
 
 /// Where an answer came from.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Origin<'a> {
-    pub(super) backend: Backend,
+pub struct Origin<'a> {
+    /// Who answered.
+    pub backend: Backend,
     /// The model that answered, as its backend calls it.
-    pub(super) model: Option<&'a str>,
+    pub model: Option<&'a str>,
     /// Why it was not this machine.
-    pub(super) reason: Option<&'a str>,
+    pub reason: Option<&'a str>,
     /// What it cost, US dollars, once that is known.
-    pub(super) usd: Option<f64>,
+    pub usd: Option<f64>,
     /// Fields without effect.
-    pub(super) dropped: &'a str,
+    pub dropped: &'a str,
 }
 
 impl Origin<'_> {
     /// As members of a trailer; as headers with hyphens.
-    pub(super) fn members(&self) -> impl Iterator<Item = (&'static str, String)> {
+    pub fn members(&self) -> impl Iterator<Item = (&'static str, String)> {
         let backend = match self.backend {
             Backend::Local => "local",
             Backend::Bedrock => "bedrock",
@@ -65,11 +66,14 @@ fn dollars(usd: f64) -> String {
 
 /// What the bytes that came say.
 #[derive(Clone, PartialEq, Debug)]
-pub(super) enum Heard {
+pub enum Heard {
     /// Nothing of an answer yet.
     Quiet,
-    /// More of the answer; whether the caller can see any of it.
-    More { visible: bool },
+    /// More of the answer.
+    More {
+        /// The caller sees something of it.
+        visible: bool,
+    },
     /// The answer, or its present part, is whole.
     Whole,
     /// It is an error, or broke off.
@@ -77,7 +81,7 @@ pub(super) enum Heard {
 }
 
 /// See the module's head.
-pub(super) struct Writer {
+pub struct Writer {
     dialect: Dialect,
     shape: Shape,
     body: Body,
@@ -86,9 +90,11 @@ pub(super) struct Writer {
     /// An error's body, or a part's vectors.
     raw: Vec<u8>,
     /// Tokens told so far, count: about one an event.
-    pub(super) told: u32,
-    pub(super) tokens: Tokens,
-    pub(super) measured: Measured,
+    pub told: u32,
+    /// Tokens as far as they are told.
+    pub tokens: Tokens,
+    /// What the backend says of its own times.
+    pub measured: Measured,
 }
 
 enum Body {
@@ -119,7 +125,9 @@ struct Single {
 }
 
 impl Writer {
-    pub(super) fn new(kind: Kind, dialect: Dialect, shape: Shape) -> Self {
+    /// For an answer of this kind.
+    #[must_use]
+    pub fn new(kind: Kind, dialect: Dialect, shape: Shape) -> Self {
         let body = match kind {
             Kind::Text(text) => Body::Text(Box::new(TextBody::new(*text, shape))),
             Kind::Vectors(gather) => Body::Vectors { gather, part: 0 },
@@ -137,7 +145,7 @@ impl Writer {
     }
 
     /// Another run of the present part begins: nothing of the last one stays.
-    pub(super) fn begin(&mut self) {
+    pub fn begin(&mut self) {
         self.raw = Vec::new();
         self.status = 200;
         self.measured = Measured::default();
@@ -148,17 +156,24 @@ impl Writer {
         }
     }
 
-    pub(super) fn status(&mut self, status: u16) {
+    /// How the answer looks.
+    #[must_use]
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// The backend's status of the present run.
+    pub fn status(&mut self, status: u16) {
         self.status = status;
     }
 
     /// What is fed is kept until the end, up to [`MAX_VECTORS`]: others must be able to be, too.
-    pub(super) fn gathers_vectors(&self) -> bool {
+    pub fn gathers_vectors(&self) -> bool {
         matches!(self.body, Body::Vectors { .. })
     }
 
     /// Takes the next bytes of Ollama's answer.
-    pub(super) fn feed(&mut self, bytes: &[u8]) -> Heard {
+    pub fn feed(&mut self, bytes: &[u8]) -> Heard {
         if self.status != 200 {
             let room = MAX_FAULT.saturating_sub(self.raw.len()).min(bytes.len());
             self.raw.extend_from_slice(bytes.get(..room).unwrap_or_default());
@@ -183,7 +198,7 @@ impl Writer {
     }
 
     /// Takes events of another backend's answer, after [`Self::begin`].
-    pub(super) fn hear(&mut self, events: Vec<Event>) -> Heard {
+    pub fn hear(&mut self, events: Vec<Event>) -> Heard {
         let Body::Text(text) = &mut self.body else { return Heard::Quiet };
         let before = text.events.len();
         text.held += events.iter().map(size).sum::<usize>();
@@ -192,7 +207,7 @@ impl Writer {
     }
 
     /// The bytes have ended.
-    pub(super) fn eof(&mut self) -> Heard {
+    pub fn eof(&mut self) -> Heard {
         if self.status != 200 {
             let (code, message) = native::fault(self.status, &self.raw);
             return Heard::Fault(code, message);
@@ -245,7 +260,7 @@ impl Writer {
     }
 
     /// Writes all that was read; a single answer only gathers it.
-    pub(super) fn write(&mut self, now: u64, out: &mut Vec<u8>) {
+    pub fn write(&mut self, now: u64, out: &mut Vec<u8>) {
         let Body::Text(text) = &mut self.body else { return };
         text.held = 0;
         for event in text.events.drain(..) {
@@ -257,7 +272,7 @@ impl Writer {
     }
 
     /// Writes the end of a whole answer: what is left, or the single answer itself.
-    pub(super) fn finish(&mut self, now: u64, trailer: Map<String, Value>, out: &mut Vec<u8>) {
+    pub fn finish(&mut self, now: u64, trailer: Map<String, Value>, out: &mut Vec<u8>) {
         if let Body::Text(text) = &mut self.body
             && let Output::Stream(encoder) = &mut text.output
         {
@@ -275,7 +290,7 @@ impl Writer {
     }
 
     /// Writes an error where the answer cannot be told any more by its status.
-    pub(super) fn fail(&mut self, now: u64, code: Code, message: &str, trailer: Map<String, Value>, out: &mut Vec<u8>) {
+    pub fn fail(&mut self, now: u64, code: Code, message: &str, trailer: Map<String, Value>, out: &mut Vec<u8>) {
         if self.shape != Shape::Whole {
             // What came before it broke is the caller's.
             self.write(now, out);
@@ -290,7 +305,7 @@ impl Writer {
     }
 
     /// Writes a sign of life: one space before a single answer.
-    pub(super) fn heartbeat(&mut self, now: u64, out: &mut Vec<u8>) {
+    pub fn heartbeat(&mut self, now: u64, out: &mut Vec<u8>) {
         if let Body::Text(text) = &mut self.body
             && let Output::Stream(encoder) = &mut text.output
         {
@@ -300,7 +315,7 @@ impl Writer {
     }
 
     /// Status and headers of the answer, and where it came from if that is certain already.
-    pub(super) fn head(&self, origin: Option<&Origin<'_>>) -> Head {
+    pub fn head(&self, origin: Option<&Origin<'_>>) -> Head {
         let content_type = match self.shape {
             Shape::Ndjson => "application/x-ndjson",
             Shape::Sse => "text/event-stream",

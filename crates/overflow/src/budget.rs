@@ -18,13 +18,13 @@ use std::sync::Arc;
 use causeway_dialect::time::{Utc, utc};
 use causeway_policy::{Budget, BudgetCap, BudgetSnapshot, Day, Exhausted, ReservationId, Usd};
 
-pub(crate) use store::PurseError;
+pub use store::PurseError;
 use store::Store;
 use writer::{Shared, Turned};
 
 /// Why a call may not be made.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub(crate) enum Refused {
+pub enum Refused {
     /// It may cost more than there is.
     #[error(transparent)]
     Exhausted(#[from] Exhausted),
@@ -38,7 +38,7 @@ pub(crate) enum Refused {
 
 /// See the module's head. Cheap to clone; all clones are one purse.
 #[derive(Clone)]
-pub(crate) struct Purse(Arc<Owner>);
+pub struct Purse(Arc<Owner>);
 
 /// With its last purse the thread ends.
 struct Owner {
@@ -59,7 +59,7 @@ impl Purse {
     /// # Errors
     ///
     /// What is wrong with the file and what to do; nothing may overflow then.
-    pub(crate) fn open(path: &Path, cap: BudgetCap, now_unix_secs: u64) -> Result<Self, PurseError> {
+    pub fn open(path: &Path, cap: BudgetCap, now_unix_secs: u64) -> Result<Self, PurseError> {
         let (store, kept) = Store::open(path)?;
         if !kept.open.is_empty() {
             let lost: Usd = kept.open.iter().map(|(_, amount)| *amount).sum();
@@ -78,7 +78,7 @@ impl Purse {
     /// # Errors
     ///
     /// Why it may not be made. Nothing is reserved.
-    pub(crate) async fn reserve(&self, now_unix_secs: u64, amount: Usd, grant: Usd) -> Result<Reserved, Refused> {
+    pub async fn reserve(&self, now_unix_secs: u64, amount: Usd, grant: Usd) -> Result<Reserved, Refused> {
         let shared = &self.0.shared;
         let turned = shared.lock().reserve(Day::of(now_unix_secs), amount, grant);
         let (id, written) = turned.map_err(|turned| match turned {
@@ -100,12 +100,12 @@ impl Purse {
     }
 
     /// How the day stands; never waits for the disk.
-    pub(crate) fn snapshot(&self, now_unix_secs: u64) -> BudgetSnapshot {
+    pub fn snapshot(&self, now_unix_secs: u64) -> BudgetSnapshot {
         self.0.shared.lock().budget.snapshot(Day::of(now_unix_secs))
     }
 
     /// What keeps calls from being made although there may be money, and what to do.
-    pub(crate) fn fault(&self, now_unix_secs: u64) -> Option<Arc<str>> {
+    pub fn fault(&self, now_unix_secs: u64) -> Option<Arc<str>> {
         let state = self.0.shared.lock();
         let (day, today) = (state.budget.book().day, Day::of(now_unix_secs));
         let ahead = || {
@@ -124,20 +124,20 @@ impl Purse {
     }
 
     /// Writes what is not written yet and frees the file; nothing can be reserved any more.
-    pub(crate) async fn close(&self) {
+    pub async fn close(&self) {
         self.0.shared.stop();
         self.ended().await;
     }
 
     /// Returns when the thread has ended, which without [`Purse::close`] it must not.
-    pub(crate) async fn ended(&self) {
+    pub async fn ended(&self) {
         self.0.shared.ended().await;
     }
 }
 
 /// What a call may cost, set aside on the disk. It is for one call.
 #[must_use = "dropped, it is booked in full"]
-pub(crate) struct Reserved {
+pub struct Reserved {
     shared: Arc<Shared>,
     id: ReservationId,
     amount: Usd,
@@ -157,19 +157,19 @@ enum LeftAlone {
 
 impl Reserved {
     /// What was set aside.
-    pub(crate) fn amount(&self) -> Usd {
+    pub fn amount(&self) -> Usd {
         self.amount
     }
 
     /// Books what the call cost, whether less or more. What it frees can be reserved at once.
-    pub(crate) fn settle(mut self, now_unix_secs: u64, real: Usd) {
+    pub fn settle(mut self, now_unix_secs: u64, real: Usd) {
         self.left_alone = LeftAlone::Nothing;
         self.shared.lock().settle(Day::of(now_unix_secs), self.id, real);
         self.shared.wake();
     }
 
     /// Gives all of it back: the call was never sent.
-    pub(crate) fn release(mut self) {
+    pub fn release(mut self) {
         self.left_alone = LeftAlone::Nothing;
         self.shared.lock().release(self.id);
         self.shared.wake();
