@@ -8,6 +8,7 @@ use causeway_standin::Fault;
 use causeway_tests::bedrock::CANARY;
 use futures_util::future::join_all;
 
+use super::site::Site;
 use super::*;
 
 const ROUTES: [&str; 3] = ["auto", "local-only", "cloud-only"];
@@ -65,49 +66,61 @@ struct World {
     keeps: Api,
 }
 
-impl World {
-    async fn open(general: &'static str, hedge: u32) -> Self {
-        let own = MODELS.iter().filter_map(|(model, route)| {
-            route.map(|route| format!("[[privacy.model]]\nname = \"{model}\"\nroute = \"{route}\"\n"))
-        });
-        let settings = format!("[privacy]\nroute = \"{general}\"\n{}", own.collect::<String>());
-        let mut models: Vec<Model> = MODELS.iter().map(|(name, _)| paced(name)).collect();
-        models.push(Model::named("alias").forwarded_to("https://ollama.com"));
-        let way = Way::build(models, "*", "5.0", &settings, hedge).await;
-        let keeps = way.stack.another_key(&["--route", "local-only"]).await.unwrap();
-        Self { way, general, keeps }
-    }
+/// What the owner says of each model, in the daemon's configuration.
+fn privacy(general: &str) -> String {
+    let own = MODELS.iter().filter_map(|(model, route)| {
+        route.map(|route| format!("[[privacy.model]]\nname = \"{model}\"\nroute = \"{route}\"\n"))
+    });
+    format!("[privacy]\nroute = \"{general}\"\n{}", own.collect::<String>())
+}
 
-    fn cases(&self) -> Vec<Case> {
-        let mut cases = Vec::new();
-        for (model, route) in MODELS {
-            for kept_by_key in [false, true] {
-                for header in [None].into_iter().chain(ROUTES.map(Some)) {
-                    let key = kept_by_key.then_some("local-only");
-                    let left = Left::of([Some(self.general), route, key, header]);
-                    cases.push(Case { model, kept_by_key, header, left });
-                }
+fn cases(general: &str) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (model, route) in MODELS {
+        for kept_by_key in [false, true] {
+            for header in [None].into_iter().chain(ROUTES.map(Some)) {
+                let key = kept_by_key.then_some("local-only");
+                let left = Left::of([Some(general), route, key, header]);
+                cases.push(Case { model, kept_by_key, header, left });
             }
         }
-        cases
     }
+    cases
+}
 
-    async fn ask(&self, case: &Case, deadline: Option<&str>) -> Answer {
-        let prompt = if case.left.bedrock { "may leave" } else { CANARY };
-        let body = json!({"model": case.model, "messages": [{"role": "user", "content": prompt}]});
-        let api = if case.kept_by_key { &self.keeps } else { &self.way.api };
-        let mut request = api.request("POST", "/api/chat", Some(&body)).header("x-causeway-edge", edge::NAME);
-        for (name, value) in [("x-causeway-route", case.header), ("x-causeway-first-token-ms", deadline)] {
+impl Case {
+    /// Asked with one of two keys, the second of which keeps everything at home.
+    fn request(&self, keys: [&Api; 2], deadline: Option<&str>) -> reqwest::RequestBuilder {
+        let prompt = if self.left.bedrock { "may leave" } else { CANARY };
+        let body = json!({"model": self.model, "messages": [{"role": "user", "content": prompt}]});
+        let key = keys[usize::from(self.kept_by_key)];
+        let mut request = key.request("POST", "/api/chat", Some(&body));
+        for (name, value) in [("x-causeway-route", self.header), ("x-causeway-first-token-ms", deadline)] {
             if let Some(value) = value {
                 request = request.header(name, value);
             }
         }
+        request
+    }
+}
+
+impl World {
+    async fn open(general: &'static str, hedge: u32) -> Self {
+        let mut models: Vec<Model> = MODELS.iter().map(|(name, _)| paced(name)).collect();
+        models.push(Model::named("alias").forwarded_to("https://ollama.com"));
+        let way = Way::build(models, "*", "5.0", &privacy(general), hedge).await;
+        let keeps = way.stack.another_key(&["--route", "local-only"]).await.unwrap();
+        Self { way, general, keeps }
+    }
+
+    async fn ask(&self, case: &Case, deadline: Option<&str>) -> Answer {
+        let request = case.request([&self.way.api, &self.keeps], deadline).header("x-causeway-edge", edge::NAME);
         whole(request.send().await.unwrap()).await
     }
 
     /// All cases at once in this state of the machine.
     async fn holds(&self, state: &str, here: Here, deadline: Option<&str>) {
-        let cases = self.cases();
+        let cases = cases(self.general);
         let answers = join_all(cases.iter().map(|case| self.ask(case, deadline)));
         self.check(state, here, &cases, &answers.await);
     }
@@ -176,7 +189,7 @@ async fn in_every_state(general: &'static str) {
     world.forwards_nothing("saturated").await;
     drop(held);
     world.way.standin.fail_next(usize::MAX, Fault::SilentAfter(0));
-    let cases = world.cases();
+    let cases = cases(general);
     let asked = join_all(cases.iter().map(|case| world.ask(case, None)));
     let World { way, .. } = &world;
     let silent = poll_until("one of each model waits for its first token", PATIENCE, async || {
@@ -220,5 +233,51 @@ async fn a_hedge_asks_bedrock_only_for_what_may_leave() {
         world.holds("hedged", Here::May, None).await;
         let hedges = world.way.calls().len() - before;
         assert_eq!(hedges > 0, general != "local-only", "{general}: {hedges} calls");
+    }
+}
+
+/// A relay that may ask Bedrock itself, and an edge that is taken away under running requests.
+async fn without_its_edge(general: &'static str) {
+    let models = MODELS.iter().map(|(name, _)| paced(name)).collect();
+    let mut site = Site::of("5.0", 1, models, &privacy(general)).await;
+    let keeps = site.another_key(&["--route", "local-only"]).await;
+    let (api, cases) = (site.api(), cases(general));
+    let ask_all = async |deadline| {
+        let asked = cases.iter().map(async |case| {
+            let request = case.request([&api, &keeps], deadline);
+            whole(request.send().await.unwrap()).await
+        });
+        join_all(asked).await
+    };
+    site.standin.fail_next(usize::MAX, Fault::SilentAfter(0));
+    let runs = MODELS.iter().any(|(_, route)| Left::of([Some(general), *route]).local);
+    let (answers, ()) = tokio::join!(ask_all(Some(TAKEN)), async {
+        let one = async || Ok((!runs || site.standin.in_flight() > 0).then_some(()));
+        poll_until("one waits for its first token", PATIENCE, one).await.unwrap();
+        site.kill_edge();
+    });
+    for (case, answer) in cases.iter().zip(&answers) {
+        let there = header(answer, "x-causeway-served-by") == Some("bedrock");
+        assert!(if there { case.left.bedrock } else { answer.status >= 400 }, "{}: {}", case.model, answer.text());
+    }
+    site.desert().await;
+    let before = site.calls();
+    for (case, answer) in cases.iter().zip(&ask_all(None).await) {
+        let Case { model, kept_by_key, header: asked, left } = case;
+        let said = format!("{general}: {model}, key {kept_by_key}, header {asked:?}: {}", answer.text());
+        match left.bedrock {
+            true => assert_eq!(header(answer, "x-causeway-reason"), Some("edge_offline"), "{said}"),
+            false => assert!([403, 503].contains(&answer.status), "{said}"),
+        }
+        assert_eq!(left.bedrock, answer.status == 200, "{said}");
+    }
+    let may_leave = cases.iter().filter(|case| case.left.bedrock).count();
+    assert_eq!(site.calls() - before, may_leave, "{general}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_edge_the_relay_asks_bedrock_for_what_may_leave_and_for_nothing_else() {
+    for general in ROUTES {
+        without_its_edge(general).await;
     }
 }
