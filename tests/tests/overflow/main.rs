@@ -9,6 +9,7 @@ mod cable;
 mod documents;
 mod everywhere;
 mod failures;
+mod kills;
 mod privacy;
 mod relay_side;
 mod site;
