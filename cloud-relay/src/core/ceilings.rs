@@ -2,7 +2,7 @@
 //! that ever offered them, also of edges that are gone.
 //!
 //! Invariants: a model that nobody has offered may not; one `no` of any edge closes it until that same edge says
-//! otherwise; what is remembered of an edge is bounded, and beyond the bound everything is closed. Absent: the
+//! otherwise, while a `yes` ends when that edge's catalog no longer has the model; what is remembered of an edge is bounded, and beyond the bound everything is closed. Absent: the
 //! store, which keeps the words over a restart.
 
 use std::collections::{HashMap, HashSet};
@@ -27,8 +27,8 @@ pub struct Word {
     pub edge: String,
     /// The model's reduced name, or [`EVERY`].
     pub model: String,
-    /// It may go to Bedrock.
-    pub may: bool,
+    /// It may go to Bedrock; none: it no longer offers it, and its permission ends with that.
+    pub may: Option<bool>,
 }
 
 /// What all edges together say of a model.
@@ -63,7 +63,7 @@ impl Ceilings {
 
     /// An edge's new catalog; the words that are new in it are to be stored.
     pub fn announce(&mut self, edge: &str, models: &[ModelInfo]) -> Vec<Word> {
-        let mut new = Vec::new();
+        let mut new = self.withdraw(edge, models);
         for info in models {
             let Ok(name) = ModelName::parse(&info.name) else { continue };
             if self.closed.contains(edge) {
@@ -76,11 +76,23 @@ impl Ceilings {
             }
             let is_full = known.is_some_and(|known| known.len() >= MOST && !known.contains_key(name.as_short()));
             let model = if is_full { EVERY.to_owned() } else { name.short() };
-            let word = Word { edge: edge.to_owned(), model, may: may && !is_full };
+            let word = Word { edge: edge.to_owned(), model, may: Some(may && !is_full) };
             self.take(word.clone());
             new.push(word);
         }
         new
+    }
+
+    /// Ends what an edge allowed of models that it offers no more: its owner may have taken them back.
+    fn withdraw(&mut self, edge: &str, models: &[ModelInfo]) -> Vec<Word> {
+        let offered: HashSet<String> =
+            models.iter().filter_map(|info| ModelName::parse(&info.name).ok()).map(|name| name.short()).collect();
+        let Some(known) = self.edges.get(edge) else { return Vec::new() };
+        let gone = known.iter().filter(|(model, may)| **may && !offered.contains(*model));
+        let words: Vec<Word> =
+            gone.map(|(model, _)| Word { edge: edge.to_owned(), model: model.clone(), may: None }).collect();
+        words.iter().cloned().for_each(|word| self.take(word));
+        words
     }
 
     /// What the edges say of a model.
@@ -96,9 +108,13 @@ impl Ceilings {
     fn take(&mut self, word: Word) {
         if word.model == EVERY {
             self.closed.insert(word.edge);
-        } else {
-            self.edges.entry(word.edge).or_default().insert(word.model, word.may);
+            return;
         }
+        let known = self.edges.entry(word.edge).or_default();
+        match word.may {
+            Some(may) => known.insert(word.model, may),
+            None => known.remove(&word.model),
+        };
     }
 }
 
@@ -109,8 +125,8 @@ impl Ceilings {
 /// What its caller is told instead: that refusal, or 403 `route_conflict` where an edge's owner keeps the model
 /// from the only backend that the request allows.
 pub fn judge(call: &Call, allowed: Allowed, pin: Option<&str>, said: Said, refusal: Refusal) -> Result<(), Refusal> {
-    let nobody_is_there = matches!(refusal.code, Code::EdgeOffline | Code::ModelNotFound);
-    if !nobody_is_there || !call.spends() || !allowed.bedrock || pin.is_some() || call.model.is_cloud() {
+    if refusal.code != Code::EdgeOffline || !call.spends() || !allowed.bedrock || pin.is_some() || call.model.is_cloud()
+    {
         return Err(refusal);
     }
     match said {
@@ -159,6 +175,17 @@ mod tests {
     }
 
     #[test]
+    fn a_permission_ends_with_the_offer_and_a_refusal_does_not() {
+        let mut ceilings = Ceilings::default();
+        let mut stored = ceilings.announce("a", &[info("m", &BOTH), info("kept", &[Backend::Local])]);
+        stored.extend(ceilings.announce("a", &[info("other", &BOTH)]));
+        for ceilings in [ceilings, Ceilings::new(stored)] {
+            assert_eq!(ceilings.of(&name("m")), Said::Nothing);
+            assert_eq!((ceilings.of(&name("kept")), ceilings.of(&name("other"))), (Said::No, Said::Yes));
+        }
+    }
+
+    #[test]
     fn only_new_words_are_stored_and_they_say_the_same_after_a_restart() {
         let mut ceilings = Ceilings::default();
         let mut stored = ceilings.announce("a", &[info("m", &BOTH), info("n", &[Backend::Local])]);
@@ -194,8 +221,6 @@ mod tests {
         };
         assert_eq!(judged(&chat, Allowed::ANY, None, Said::Yes, offline()), Ok(()));
         assert_eq!(judged(&chat, Allowed::CLOUD, None, Said::Yes, offline()), Ok(()));
-        let absent = Refusal::new(Code::ModelNotFound, "no linked edge has it");
-        assert_eq!(judged(&chat, Allowed::ANY, None, Said::Yes, absent), Ok(()));
         for (allowed, pin, said) in [
             (Allowed::LOCAL, None, Said::Yes),
             (Allowed::ANY, Some("gpu-1"), Said::Yes),
@@ -207,7 +232,9 @@ mod tests {
             assert_eq!(code, Err(Code::EdgeOffline), "{allowed:?} {pin:?} {said:?}");
         }
         assert_eq!(judged(&chat, Allowed::CLOUD, None, Said::No, offline()), Err(Code::RouteConflict));
-        for (refused, said) in [(Code::Saturated, Said::Yes), (Code::RouteConflict, Said::Yes)] {
+        for (refused, said) in
+            [(Code::Saturated, Said::Yes), (Code::RouteConflict, Said::Yes), (Code::ModelNotFound, Said::Yes)]
+        {
             let code = judged(&chat, Allowed::ANY, None, said, Refusal::new(refused, "m"));
             assert_eq!(code, Err(refused));
         }

@@ -66,7 +66,7 @@ struct Entries {
     /// As many as requests run; each is told whether it was written.
     grants: Vec<(Of, Grant, oneshot::Sender<bool>)>,
     /// What edges newly said, by edge and model; bounded by what is remembered of each.
-    ceilings: HashMap<(String, String), bool>,
+    ceilings: HashMap<(String, String), Option<bool>>,
     recent: VecDeque<Arc<Account>>,
     /// Not entered: too many, or the store refused for too long.
     lost: u64,
@@ -241,9 +241,13 @@ impl Books {
             let new = std::mem::take(&mut self.lock().ceilings);
             new.into_iter().map(|((edge, model), may)| Word { edge, model, may }).collect()
         };
-        if !words.is_empty() && !self.keep_ceilings(words).await {
-            return Batch::Refused;
-        }
+        // What waits for the rest must not wait for these.
+        let kept = words.is_empty() || self.keep_ceilings(words).await;
+        let rest = self.write_rest().await;
+        if kept { rest } else { Batch::Refused }
+    }
+
+    async fn write_rest(&self) -> Batch {
         let (grants, batch, settlements, left_out) = {
             let mut entries = self.lock();
             let entries = &mut *entries;

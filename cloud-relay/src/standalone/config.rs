@@ -102,6 +102,10 @@ fn overflow(text: &str, faults: &mut Faults) -> Option<settings::Overflow> {
     entries.retain(|key, _| key == "overflow" || key.starts_with("overflow.") || key.starts_with("overflow["));
     let mut reader = Reader::new(entries, found, SECTION);
     let overflow = settings::overflow(&mut reader);
+    if let Some(hedge) = overflow.as_ref().map(|overflow| overflow.hedge).filter(|hedge| !hedge.is_zero()) {
+        let expected = "nothing: only a daemon has an answer of its own to hedge";
+        faults.add("overflow.hedge-ms", &hedge.as_millis().to_string(), expected, None);
+    }
     for fault in reader.finish() {
         let line = if let Origin::File(line) = fault.origin { Some(line) } else { None };
         faults.say_of_line(fault.to_string(), line);

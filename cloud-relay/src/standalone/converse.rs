@@ -119,8 +119,7 @@ pub(crate) async fn converse(relay: &Relay, request: Request<'_>, record: &mut R
                 };
                 let elsewhere = wanted(&request, allowed, exchange.tried());
                 let may_leave = !attempt.carried() && exchange.may_ask_another();
-                let stands_in = || exchange.nobody_declined() && stands_in(relay, &request, allowed);
-                let waiting = received_or_left(relay, attempt, may_leave, elsewhere, stands_in);
+                let waiting = received_or_left(relay, attempt, may_leave, elsewhere);
                 match interrupted(&mut interrupts, waiting).await {
                     Err(interrupt) => interrupt,
                     Ok(None) => Event::Lost(Failure::new(Code::LinkLost, "the edge's link is gone"), Fate::Free),
@@ -166,13 +165,13 @@ pub(crate) async fn converse(relay: &Relay, request: Request<'_>, record: &mut R
 }
 
 /// The next thing received; `None` where `may_leave` and the edge's link is down while another edge
-/// would take the request, or `stands_in`: it could then run twice but not cost money twice.
+/// would take the request, which could then run twice but not cost money twice. The relay itself takes none
+/// over so: what it may ask Bedrock, an edge may too, and carries money for.
 async fn received_or_left(
     relay: &Relay,
     attempt: &mut Attempt,
     may_leave: bool,
     elsewhere: Wanted<'_>,
-    stands_in: impl Fn() -> bool,
 ) -> Option<Received> {
     let run = attempt.counted().filter(|_| may_leave).map(|counted| (counted.edge().to_owned(), counted.instance()));
     let Some((edge, instance)) = run else {
@@ -181,7 +180,7 @@ async fn received_or_left(
     tokio::select! {
         biased;
         received = poll_fn(|cx| attempt.poll_recv(cx)) => Some(received),
-        () = relay.registry.left_behind(&edge, instance, elsewhere, stands_in) => None,
+        () = relay.registry.left_behind(&edge, instance, elsewhere) => None,
     }
 }
 
@@ -249,12 +248,6 @@ async fn open(
     Ok((Attempt::new(stream, counted, carried, &relay.leftovers), edge))
 }
 
-/// The relay would ask Bedrock itself if no edge were there.
-fn stands_in(relay: &Relay, request: &Request<'_>, allowed: Allowed) -> bool {
-    let nobody = Refusal::new(Code::EdgeOffline, "no edge is linked");
-    stand_in::mapping(relay, request, allowed, nobody).is_ok()
-}
-
 /// Asks Bedrock itself where no edge takes the request for this reason and everybody allows it.
 async fn open_here(
     relay: &Relay,
@@ -265,11 +258,17 @@ async fn open_here(
     interrupts: &mut Interrupts,
 ) -> Result<Attempt, Event> {
     let (backend, mapping) = stand_in::mapping(relay, request, allowed, refusal.clone()).map_err(Event::NoEdge)?;
+    // What is kept of the request until its answer begins is about as large as its body.
+    let mut kept = relay.bodies.lease();
+    if !kept.grow(request.body.len()) {
+        let message = "the relay holds too many request bodies at once; try again";
+        return Err(Event::NoEdge(Refusal::new(Code::Saturated, message)));
+    }
     let read = interrupted(interrupts, stand_in::read(request, mapping, allowed, refusal)).await?;
     let fit = read.map_err(Event::NoEdge)?;
     let left = grant(relay, request, "", wallet, interrupts).await?.map_err(Event::NoEdge)?;
     let Some(wallet) = wallet.take() else { return Err(Event::NoEdge(lost())) };
-    Ok(Attempt::own(stand_in::begin(request, backend, fit, left), wallet, &relay.leftovers))
+    Ok(Attempt::own(stand_in::begin(request, backend, fit, left, kept), wallet, &relay.leftovers))
 }
 
 fn of(request: &Request<'_>, edge: &str) -> Of {

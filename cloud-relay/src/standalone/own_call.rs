@@ -15,6 +15,7 @@ use causeway_wire::{Code, Failure, Head, Outcome, SendRefused};
 use tokio::sync::mpsc;
 
 use crate::core::spend::{Usd, Word};
+use crate::standalone::pool::Lease;
 
 /// Messages of one step that are not yet taken, count: the call goes on only once all of them are, and no step
 /// makes more than a head, bytes and an end.
@@ -30,10 +31,14 @@ pub(crate) struct Own {
 
 impl Own {
     /// A call that begins when it is first polled.
-    pub(crate) fn new(overflow: Arc<Overflow>, fit: Fit, bounds: Bounds) -> Self {
+    pub(crate) fn new(overflow: Arc<Overflow>, fit: Fit, bounds: Bounds, kept: Lease) -> Self {
         let (sender, received) = mpsc::channel(STEP);
         let spent = Spent::default();
-        let run = alone::answer(overflow, fit, bounds, spent.clone(), Outbox(sender));
+        let answer = alone::answer(overflow, fit, bounds, spent.clone(), Outbox(sender));
+        let run = async move {
+            answer.await;
+            drop(kept);
+        };
         Self { run: Some(Box::pin(run)), received, spent }
     }
 

@@ -9,7 +9,7 @@ use causeway_transport::{HubEvents, RelayLink};
 use causeway_wire::{InstanceId, Load, ModelInfo};
 use tokio::sync::Notify;
 
-use crate::core::ceilings::{Ceilings, Said};
+use crate::core::ceilings::{Ceilings, EVERY, Said};
 use crate::core::errors::Refusal;
 use crate::core::route::Allowed;
 use crate::core::routing::{Choice, Directory, Wanted};
@@ -79,22 +79,15 @@ impl Registry {
     }
 
     /// Ends once a request is better asked elsewhere: that run of its edge has been without a link for
-    /// longer than a blip, and another edge would take it, or `stands_in` says that somebody else would.
-    pub(crate) async fn left_behind(
-        &self,
-        edge: &str,
-        instance: InstanceId,
-        wanted: Wanted<'_>,
-        stands_in: impl Fn() -> bool,
-    ) {
+    /// longer than a blip, and another edge would take it.
+    pub(crate) async fn left_behind(&self, edge: &str, instance: InstanceId, wanted: Wanted<'_>) {
         loop {
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
             if !self.lock().is_linked(edge, instance) {
                 tokio::time::sleep(BLIP).await;
-                let somebody = stands_in();
                 let directory = self.lock();
-                if !directory.is_linked(edge, instance) && (somebody || directory.has_another(wanted)) {
+                if !directory.is_linked(edge, instance) && directory.has_another(wanted) {
                     return;
                 }
             }
@@ -138,6 +131,10 @@ impl HubEvents for Registry {
 
     fn catalog(&self, link: &RelayLink, models: Vec<ModelInfo>) {
         let new = self.ceilings.lock().unwrap_or_else(PoisonError::into_inner).announce(link.edge(), &models);
+        if new.iter().any(|word| word.model == EVERY) {
+            let edge = link.edge();
+            tracing::warn!(edge, "it offers more models than are remembered: the relay itself asks Bedrock for none");
+        }
         self.books.note_ceilings(new);
         self.lock().catalog(link.edge(), link.edge_instance(), &models);
         self.changed.notify_waiters();

@@ -22,6 +22,7 @@ use crate::core::route::Allowed;
 use crate::core::spend::Usd;
 use crate::standalone::converse::Request;
 use crate::standalone::own_call::Own;
+use crate::standalone::pool::Lease;
 use crate::standalone::relay::Relay;
 
 /// The file of the day's budget, beside the store.
@@ -117,9 +118,9 @@ pub(crate) async fn read(
 }
 
 /// Begins the call.
-pub(crate) fn begin(request: &Request<'_>, backend: Arc<Overflow>, fit: Fit, grant: Usd) -> Own {
+pub(crate) fn begin(request: &Request<'_>, backend: Arc<Overflow>, fit: Fit, grant: Usd, kept: Lease) -> Own {
     let left = |time: Duration| time.saturating_sub(request.started.elapsed()).max(Duration::from_millis(1));
     let heartbeat = if request.call.shape() == Shape::Whole { SINGLE_HEARTBEAT } else { STREAM_HEARTBEAT };
     let deadline = request.asked.first_token.map(left);
-    Own::new(backend, fit, Bounds { deadline, heartbeat, grant: grant.to_f64() })
+    Own::new(backend, fit, Bounds { deadline, heartbeat, grant: grant.to_f64() }, kept)
 }

@@ -139,6 +139,13 @@ impl Reader {
         self.usage.as_ref().map(usage)
     }
 
+    /// Of the prompt's tokens, those that were written to a cache.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        let written = self.usage.as_ref().and_then(|usage| usage.cache_write_input_tokens);
+        written.and_then(|tokens| u64::try_from(tokens).ok()).unwrap_or(0)
+    }
+
     /// The pieces have ended, or the counts will not come.
     pub fn finish(&mut self, times: Times, events: &mut Vec<Event>) {
         if self.ended {

@@ -195,7 +195,7 @@ impl Fault {
             Kind::Model => format!("the model on Bedrock failed ({detail}): try again"),
             Kind::Broken => format!("Bedrock's answer broke off ({detail}): try again"),
             Kind::Unreachable => {
-                format!("Bedrock is not reached from the edge ({detail}): see overflow.region and overflow.endpoint")
+                format!("Bedrock is not reached ({detail}): see overflow.region and overflow.endpoint")
             }
             Kind::Invalid => format!("Bedrock refuses the request ({detail})"),
             Kind::OnDemand => format!(
@@ -203,7 +203,7 @@ impl Fault {
                  the profile's id, such as us.MODEL"
             ),
             Kind::Denied => format!(
-                "Bedrock denies the edge access ({detail}): grant bedrock:InvokeModelWithResponseStream and access to \
+                "Bedrock denies access ({detail}): grant bedrock:InvokeModelWithResponseStream and access to \
                  the model, or mend the credentials and overflow.region"
             ),
             Kind::NotFound => format!(
@@ -211,7 +211,7 @@ impl Fault {
                  it, or overflow.model.bedrock to an id of this one"
             ),
             Kind::Quota => format!("a quota of the account is used up ({detail})"),
-            Kind::Credentials => format!("the edge has no credentials for Bedrock ({detail})"),
+            Kind::Credentials => format!("there are no credentials for Bedrock ({detail})"),
             Kind::Budget => format!("the budget for Bedrock does not reach ({detail})"),
         }
     }

@@ -23,7 +23,7 @@ use aws_sdk_bedrockruntime::types::{
 };
 use aws_smithy_types::Document;
 use causeway_dialect::anthropic::count;
-use causeway_dialect::chat::{Format, Request};
+use causeway_dialect::chat::{DocumentBody, Format, Request};
 
 use crate::answer::Reader;
 use crate::family::Family;
@@ -34,6 +34,10 @@ pub use needs::needs;
 const MOST_METADATA: usize = 16;
 /// Longest value of one, characters.
 const LONGEST_METADATA: usize = 256;
+
+/// A prompt may have so many times the tokens that are estimated for it: four bytes are a token of English, and
+/// two of code, base64 or Chinese.
+const WORST: u64 = 2;
 
 /// The model that a local one is mapped to.
 #[derive(Clone, PartialEq, Debug)]
@@ -55,8 +59,13 @@ pub struct Target {
 pub struct Mapped {
     /// What of the caller's has no effect there, by its name.
     pub lost: Vec<String>,
-    /// Tokens of the prompt, estimated.
+    /// Tokens of the prompt, estimated, as they are billed: those written to a cache weigh more, and where a
+    /// document's text is not known all that the model can take is counted.
     pub input_estimate: u64,
+    /// The most that they can come to.
+    pub input_most: u64,
+    /// What tokens that are written to a cache cost beyond others, percent.
+    pub cache_surcharge: u64,
     /// Most tokens of the answer.
     pub max_tokens: u32,
     /// Reads the answer.
@@ -110,7 +119,7 @@ pub fn map(request: &Request, target: &Target, metadata: &[(&str, &str)]) -> Res
     let mut tools = making.tools()?;
     making.thinks = making.thinking(tools.is_forced(), max_tokens);
     let (mut system, mut messages) = making.conversation(tools.are_told())?;
-    making.bound_points(tools.config.as_mut(), &mut system, &mut messages);
+    let cache_surcharge = making.bound_points(tools.config.as_mut(), &mut system, &mut messages);
     let output = making.output();
     let inference = making.inference(max_tokens);
     let additional = making.additional();
@@ -131,7 +140,13 @@ pub fn map(request: &Request, target: &Target, metadata: &[(&str, &str)]) -> Res
         tier: target.service_tier.as_deref().map(tier).transpose()?,
         metadata: tags(metadata),
     };
-    Ok(Mapped { lost: making.lost, input_estimate, max_tokens, reader, call })
+    let room = u64::from(target.family.context.saturating_sub(max_tokens));
+    // Nobody can tell what is in it: a compressed one unfolds to many times its size.
+    let unknown = papers::all(request).any(|document| matches!(document.body, DocumentBody::Base64(_)));
+    let (likely, most) = if unknown { (room, room) } else { (input_estimate, input_estimate.saturating_mul(WORST)) };
+    let billed = |tokens: u64| tokens.saturating_add(tokens.saturating_mul(cache_surcharge).div_ceil(100));
+    let (input_estimate, input_most) = (billed(likely), billed(most));
+    Ok(Mapped { lost: making.lost, input_estimate, input_most, cache_surcharge, max_tokens, reader, call })
 }
 
 impl Making<'_> {

@@ -28,10 +28,6 @@ const RETRY: Duration = Duration::from_secs(30);
 /// Tokens of the shortest answer worth a call.
 const LEAST: u32 = 64;
 
-/// A prompt may have so many times the tokens that are estimated for it: four bytes are a token of English, and
-/// two of code, base64 or Chinese.
-const WORST: u64 = 2;
-
 /// The second backend. One for all requests.
 pub struct Overflow {
     client: Client,
@@ -63,6 +59,7 @@ pub struct Talk {
     reserved: Option<Reserved>,
     price: Option<Price>,
     input_estimate: u64,
+    cache_surcharge: u64,
     /// Fields without effect there.
     pub lost: Vec<String>,
 }
@@ -119,13 +116,14 @@ impl Overflow {
         let mapped = mapped.map_err(|unmapped| Fault::new(Kind::Invalid, &unmapped.to_string()))?;
         let reserved = self.reserve(&mapping, &mapped, grant).await?;
         let (lost, input_estimate) = (mapped.lost.clone(), mapped.input_estimate);
+        let cache_surcharge = mapped.cache_surcharge;
         let conversation = self.client.converse(mapped);
-        Ok(Talk { conversation, reserved: Some(reserved), price: mapping.price, input_estimate, lost })
+        Ok(Talk { conversation, reserved: Some(reserved), price: mapping.price, input_estimate, cache_surcharge, lost })
     }
 
     async fn reserve(&self, mapping: &Mapping, mapped: &Mapped, grant: f64) -> Result<Reserved, Fault> {
         let amount = match mapping.price {
-            Some(price) => price.cost(mapped.input_estimate.saturating_mul(WORST), mapped.max_tokens.into()),
+            Some(price) => price.cost(mapped.input_most, mapped.max_tokens.into()),
             None if grant >= UNCAPPED_USD => Usd::default(),
             None => {
                 let why = "its price is not configured, and the caller's key has a cap: set usd-per-million";
@@ -240,7 +238,10 @@ impl Talk {
             return None;
         };
         let cost = match self.conversation.usage() {
-            Some(usage) => price.cost(usage.input.unwrap_or(0), usage.output.unwrap_or(0)),
+            Some(usage) => {
+                let extra = self.conversation.written().saturating_mul(self.cache_surcharge).div_ceil(100);
+                price.cost(usage.input.unwrap_or(0).saturating_add(extra), usage.output.unwrap_or(0))
+            }
             None if self.conversation.is_free() => Usd::default(),
             None => price.cost_without_usage(self.input_estimate, self.conversation.seen(), reserved.amount()),
         };

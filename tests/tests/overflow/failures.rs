@@ -49,7 +49,7 @@ async fn what_no_retry_can_cure_is_said_once_in_the_answer_and_on_the_status_pag
     let way = Way::open().await;
     for (refusal, expected) in [
         (Refusal::on_demand_not_supported(BEDROCK_ID), "inference profile"),
-        (Refusal::new(ErrorName::AccessDenied, "You don't have access to the model"), "denies the edge access"),
+        (Refusal::new(ErrorName::AccessDenied, "You don't have access to the model"), "denies access"),
         (Refusal::new(ErrorName::ResourceNotFound, "no such model"), "does not know the mapped model"),
     ] {
         let before = way.calls().len();

@@ -15,7 +15,8 @@ impl Store {
     pub(crate) fn ceilings(&self) -> Result<Vec<Word>, StoreError> {
         let read = || {
             let mut statement = self.connection.prepare("SELECT edge, model, bedrock FROM ceilings")?;
-            let word = |row: &rusqlite::Row<'_>| Ok(Word { edge: row.get(0)?, model: row.get(1)?, may: row.get(2)? });
+            let word =
+                |row: &rusqlite::Row<'_>| Ok(Word { edge: row.get(0)?, model: row.get(1)?, may: Some(row.get(2)?) });
             statement.query_map([], word)?.collect::<rusqlite::Result<_>>()
         };
         read().map_err(|error| self.explain(&error))
@@ -38,7 +39,10 @@ impl Store {
         let step = self.connection.transaction()?;
         for Word { edge, model, may } in words {
             let sql = "INSERT INTO ceilings VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET bedrock = excluded.bedrock";
-            step.execute(sql, params![edge, model, may])?;
+            match may {
+                Some(may) => step.execute(sql, params![edge, model, may])?,
+                None => step.execute("DELETE FROM ceilings WHERE edge = ?1 AND model = ?2", params![edge, model])?,
+            };
         }
         step.commit()
     }
@@ -49,7 +53,7 @@ mod tests {
     use super::*;
 
     fn word(edge: &str, model: &str, may: bool) -> Word {
-        Word { edge: edge.to_owned(), model: model.to_owned(), may }
+        Word { edge: edge.to_owned(), model: model.to_owned(), may: Some(may) }
     }
 
     #[test]
@@ -58,7 +62,8 @@ mod tests {
         let path = directory.path().join("s.db");
         let mut store = Store::create(&path).unwrap();
         store.keep_ceilings(&[word("a", "m", true), word("b", "m", true)]).unwrap();
-        store.keep_ceilings(&[word("a", "m", false), word("a", "n", true)]).unwrap();
+        store.keep_ceilings(&[word("a", "m", false), word("a", "n", true), word("a", "gone", true)]).unwrap();
+        store.keep_ceilings(&[Word { may: None, ..word("a", "gone", true) }]).unwrap();
         drop(store);
         let mut found = Store::open(&path).unwrap().ceilings().unwrap();
         found.sort_by_key(|word| (word.edge.clone(), word.model.clone()));

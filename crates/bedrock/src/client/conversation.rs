@@ -100,6 +100,12 @@ impl Conversation {
         self.reader.usage()
     }
 
+    /// Of the prompt's tokens, those that were written to a cache.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.reader.written()
+    }
+
     /// Tokens seen so far, about.
     #[must_use]
     pub fn seen(&self) -> u64 {

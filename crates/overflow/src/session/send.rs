@@ -125,7 +125,7 @@ impl<C: Caller> Sender<C> {
     pub async fn give_up(&mut self, session: &mut Session, refused: SendRefused) {
         let (ending, message) = match refused {
             SendRefused::Overrun => {
-                (Ending::Failed(Code::SlowReader), "the caller read too slowly: the edge's buffer is full")
+                (Ending::Failed(Code::SlowReader), "the caller read too slowly: the buffer is full")
             }
             SendRefused::Ended => (self.why_ended().await, "the stream ended before its answer did"),
         };

@@ -33,7 +33,9 @@ const FIRST_OVERFLOW_MS: f64 = 800.0;
 /// Share of Bedrock's first tokens that come within the time that is kept for them: of those who leave at the
 /// last moment the others are late.
 const OVERFLOW_SHARE: f64 = 0.99;
-/// Overflowed first tokens before their own percentile is used: below it is the largest of few.
+/// Overflowed first tokens before their own are used. Up to a hundred the largest of them counts: one slow
+/// answer makes requests leave early for a while, where a smaller share has twice as many of them late in the
+/// simulation.
 const OVERFLOW_SAMPLES: usize = 20;
 /// Foreign load that was seen once is half forgotten after this long without an answer.
 const FOREIGN_HALF_LIFE: f64 = 60_000.0;
