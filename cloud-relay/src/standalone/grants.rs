@@ -132,6 +132,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+    use crate::core::ceilings;
     use crate::core::terms::Terms;
     use crate::standalone::store::Store;
 
@@ -184,6 +185,18 @@ mod tests {
         assert_eq!(grants.take(&key(Some(1)), of("a")).await.err().unwrap().code, Code::Internal);
         other.execute_batch("DROP TRIGGER no").unwrap();
         assert_eq!(grants.take(&key(Some(1)), of("b")).await.unwrap().left().nanos(), CENT);
+        writing.abort();
+    }
+
+    #[tokio::test]
+    async fn a_store_that_takes_no_word_on_models_holds_up_no_grant() {
+        let (_directory, path, grants, writing) = grants();
+        let other = rusqlite::Connection::open(&path).unwrap();
+        let refusing = "CREATE TRIGGER no BEFORE INSERT ON ceilings BEGIN SELECT raise(ABORT, 'no'); END";
+        other.execute_batch(refusing).unwrap();
+        let word = ceilings::Word { edge: "gpu-1".to_owned(), model: "m:latest".to_owned(), may: Some(true) };
+        grants.books.note_ceilings(vec![word]);
+        assert_eq!(grants.take(&key(Some(1)), of("a")).await.unwrap().left().nanos(), CENT);
         writing.abort();
     }
 

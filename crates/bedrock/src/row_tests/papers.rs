@@ -198,3 +198,17 @@ fn row_44_pictures_of_too_many_pixels_are_not_mapped() {
     assert_eq!(heard(CLAUDE, &picture(8_000)), ["user: <gif> | ?"]);
     assert!(refused(&picture(8_001), CLAUDE).contains("8000 pixels a side, and one has 8001 x 1"));
 }
+
+#[test]
+fn what_cannot_be_foreseen_is_reserved_at_the_most_it_can_cost() {
+    let plain = mapped(&asks(vec![txt("b"), text("?")]), CLAUDE);
+    assert_eq!((plain.input_most, plain.cache_surcharge), (plain.input_estimate * 2, 0));
+    let unknown = mapped(&asks(vec![pdf("a"), text("?")]), CLAUDE);
+    let room = u64::from(crate::Family::of(CLAUDE).context - unknown.max_tokens);
+    assert_eq!((unknown.input_estimate, unknown.input_most), (room, room));
+    let hour = mapped(&asks(vec![text("a"), HOUR, text("?")]), CLAUDE);
+    let five = mapped(&asks(vec![text("a"), FIVE, text("?")]), CLAUDE);
+    assert_eq!((hour.cache_surcharge, five.cache_surcharge), (100, 25));
+    assert_eq!(hour.input_most, hour.input_estimate * 2);
+    assert!(five.input_estimate < hour.input_estimate, "{} {}", five.input_estimate, hour.input_estimate);
+}
