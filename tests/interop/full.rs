@@ -23,8 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two tokens of every local model.
 const GAP: Duration = Duration::from_millis(5);
 
-/// Tokens of the answer that holds a slot: five minutes.
-const ENDLESS: u32 = 60_000;
+/// Tokens of the answer that holds a slot: nine minutes.
+const ENDLESS: u32 = 110_000;
 
 /// Tokens of the answers from which the daemon learns how long one takes: a second.
 const LESSON: u32 = 200;

@@ -118,8 +118,14 @@ impl Site {
         self.edge = Some(Killed(with_credentials(&mut command, log)));
         let linked = poll_until("the edge is linked", PATIENCE, async || {
             let tags = self.api().get("/api/tags").await?;
-            Ok((tags.status == 200 && tags.json()["models"].as_array().is_some_and(|all| !all.is_empty()))
-                .then_some(()))
+            if tags.status != 200 {
+                return Ok(None);
+            }
+            let Some(model) = tags.json()["models"][0]["name"].as_str().map(str::to_owned) else { return Ok(None) };
+            // The edge itself answers that; a question about one model finds its way by the catalog, in which
+            // stands where each may go.
+            let about = self.api().get(&format!("/v1/models/{model}")).await?;
+            Ok((about.status == 200).then_some(()))
         });
         let linked = linked.await;
         assert!(linked.is_ok(), "{}", self.log("edge.log"));
