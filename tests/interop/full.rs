@@ -206,7 +206,7 @@ fn local_only(api: &Api, model: &str, tokens: u32) -> reqwest::RequestBuilder {
 
 fn settings(models: &[(&str, &str)], endpoint: &str) -> String {
     let head = format!(
-        "[overflow]\nenabled = true\nregion = \"us-east-1\"\nendpoint = \"{endpoint}\"\n\
+        "[admission]\nfirst-token-ms = 900\n[overflow]\nenabled = true\nregion = \"us-east-1\"\nendpoint = \"{endpoint}\"\n\
          [overflow.budget]\ndaily-usd = 100.0\n"
     );
     let mapping = |(local, bedrock): &(&str, &str)| {
