@@ -96,16 +96,24 @@ impl Histogram {
         if cap.is_some_and(|cap| cap <= past) {
             return Spread::default();
         }
+        self.known_residual(past, cap).unwrap_or_else(|| {
+            let guess = 1.0 + f64::from(past) * OUTGROWN_SHARE;
+            let room = cap.map_or(f64::INFINITY, |cap| f64::from(cap.saturating_sub(past)));
+            let mean = guess.min(room);
+            Spread { mean, variance: mean * mean }
+        })
+    }
+
+    /// No sample was longer than `past`: what [`Histogram::residual`] says of it is a guess.
+    pub(crate) fn outgrown(&self, past: u32, cap: Option<u32>) -> bool {
+        cap.is_none_or(|cap| cap > past) && self.known_residual(past, cap).is_none()
+    }
+
+    /// What was left of the samples that went on beyond `past`; none where none did.
+    fn known_residual(&self, past: u32, cap: Option<u32>) -> Option<Spread> {
         let bucket = bucket(past);
         let first = if self.mean_of(bucket) > f64::from(past) { bucket } else { bucket + 1 };
-        let left = self.between(first, cap, f64::from(past));
-        if left.mean > 0.0 {
-            return left;
-        }
-        let guess = 1.0 + f64::from(past) * OUTGROWN_SHARE;
-        let room = cap.map_or(f64::INFINITY, |cap| f64::from(cap.saturating_sub(past)));
-        let mean = guess.min(room);
-        Spread { mean, variance: mean * mean }
+        Some(self.between(first, cap, f64::from(past))).filter(|left| left.mean > 0.0)
     }
 
     /// The smallest bucket mean that at least `share` of the samples do not exceed; none without samples.

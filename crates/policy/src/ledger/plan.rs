@@ -24,7 +24,9 @@ const SURE: f64 = 3.0;
 
 /// Standard deviations below the mean at which this machine is given up before the last moment to leave: one
 /// outcome in six is earlier still (exact: a normal one's 16 %). To leave at the mean gives away many that
-/// would have been served here, to hope for less makes callers wait in vain (docs/performance.md).
+/// would have been served here, to hope for less makes callers wait in vain (docs/performance.md). Behind
+/// answers of which each is longer than all known ones there is none: when they end is a guess, and its
+/// deviation says nothing.
 const HOPE: f64 = 1.0;
 
 /// Memory of a plan, kept so that a decision allocates nothing.
@@ -66,6 +68,8 @@ struct View {
     ready: Ready,
     foreign: f64,
     overflow_ms: f64,
+    /// Deviations below the mean that count as hope.
+    hope: f64,
 }
 
 /// A [`Forecast`] as the plan reckons it, in milliseconds from the plan: turned into times only
@@ -98,9 +102,9 @@ impl Outlook {
         surely(self.first)
     }
 
-    /// The time that few are earlier than.
-    fn at_best(&self) -> f64 {
-        self.first.mean - HOPE * self.first.variance.sqrt()
+    /// The time that few are earlier than, so many deviations before the mean.
+    fn at_best(&self, hope: f64) -> f64 {
+        self.first.mean - hope * self.first.variance.sqrt()
     }
 }
 
@@ -130,8 +134,15 @@ pub(crate) fn plan(model: &mut Model, now: Instant, ready: Ready, desk: &mut Des
     model.planned = now;
     let Model { learnt, queue, running, parallel, .. } = model;
     let learnt = &*learnt;
-    let view =
-        View { now, enough: learnt.enough(), ready, foreign: learnt.foreign(now), overflow_ms: learnt.overflow_ms() };
+    let guessed = running.len() >= parallel.slots() && running.iter().all(|running| running.outgrown(learnt));
+    let view = View {
+        now,
+        enough: learnt.enough(),
+        ready,
+        foreign: learnt.foreign(now),
+        overflow_ms: learnt.overflow_ms(),
+        hope: if guessed { 0.0 } else { HOPE },
+    };
     let per_token = learnt.per_token((running.len() + queue.len()).min(parallel.slots()));
     let mut place = 0;
     queue.in_order(now, scratch, |entry| {
@@ -183,7 +194,7 @@ fn judge(view: &View, entry: &Entry, outlook: Outlook, unloaded: f64, patience: 
         let last_chance = entry.decide_by.is_some_and(|at| at <= view.now);
         let expected = match (entry.overflow, last_chance) {
             (true, true) => outlook.surely(),
-            (true, false) => outlook.at_best(),
+            (true, false) => outlook.at_best(view.hope),
             (false, _) => outlook.first.mean,
         };
         let late = expected > millis(deadline.saturating_duration_since(view.now));

@@ -181,6 +181,11 @@ impl Learnt {
         self.lengths.residual(tokens, need.max_tokens).times(per_token)
     }
 
+    /// No known answer was longer than `tokens`: when this one ends is a guess.
+    pub(crate) fn outgrown(&self, need: Need, tokens: u32) -> bool {
+        self.lengths.outgrown(tokens, need.max_tokens)
+    }
+
     /// Milliseconds per token of one of `streams` at once; 0 while unknown. A level that was never
     /// seen is taken from the nearest one below, else above.
     pub(crate) fn per_token(&self, streams: usize) -> f64 {

@@ -108,6 +108,11 @@ impl Running {
         prefill.plus(learnt.length(self.need).times(per_token))
     }
 
+    /// It is longer than every known answer: nothing says when it ends.
+    pub(crate) fn outgrown(&self, learnt: &Learnt) -> bool {
+        self.releasing.is_none() && self.first.is_some() && learnt.outgrown(self.need, self.tokens)
+    }
+
     /// When its silence becomes suspicious.
     pub(crate) fn suspicious_at(&self) -> Option<Instant> {
         if self.suspect || self.releasing.is_some() {

@@ -7,7 +7,9 @@ use causeway_policy::{
     Verdict,
 };
 
-use crate::world::{ANSWER, PREFILL, TOKENS, World, close, ms, overflow, refusal, saturated, settings, start};
+use crate::world::{
+    ANSWER, PER_TOKEN, PREFILL, TOKENS, World, close, ms, overflow, refusal, saturated, settings, start,
+};
 
 #[test]
 fn a_free_slot_admits_and_the_next_request_is_told_its_place_and_time() {
@@ -166,6 +168,23 @@ fn hope_ends_at_the_last_moment_to_leave_and_where_too_many_are_ahead() {
     // Bedrock's 800 ms and 50 ms before the deadline.
     assert_eq!(world.pass(ms(649)), []);
     assert_eq!(world.pass(ms(1)), [Event::Overflow(ticket, OverflowReason::PredictedWait)]);
+}
+
+#[test]
+fn behind_an_answer_longer_than_every_known_one_a_guess_is_no_hope() {
+    for (tokens, stays) in [(200, true), (400, false)] {
+        let mut world = uneven();
+        let running = world.admitted();
+        world.pass(PREFILL);
+        world.ledger.first_token(world.now, running);
+        world.pass(PER_TOKEN * tokens);
+        world.ledger.progress(world.now, running, tokens);
+        // A quarter of it is guessed to be still to come: 1 s, or 2 s.
+        let ask = world.soft(1_500);
+        let verdict = world.submit(&ask).1;
+        assert_eq!(matches!(verdict, Verdict::Queue(_)), stays, "{tokens} tokens: {verdict:?}");
+        assert!(stays || verdict == overflow(OverflowReason::PredictedWait), "{verdict:?}");
+    }
 }
 
 #[test]
