@@ -1,8 +1,8 @@
 //! A machine whose every slot is taken: quickstart, a daemon beside it that may overflow, and requests
 //! of our own that hold its stand-in's only slot and wait for it.
 //!
-//! So whoever comes is sent to the emulated Bedrock by the daemon's own verdict, at the default
-//! deadline. Invariant: quickstart's own daemon has none of these models, so that the relay asks the
+//! So whoever comes is sent to the emulated Bedrock by the daemon's own verdict, at a soft deadline of
+//! 0.9 s. Invariant: quickstart's own daemon has none of these models, so that the relay asks the
 //! other one without being told.
 
 use std::path::Path;
@@ -29,8 +29,12 @@ const ENDLESS: u32 = 110_000;
 /// Tokens of the answers from which the daemon learns how long one takes: a second.
 const LESSON: u32 = 200;
 
-/// Requests that wait for a slot. So many lessons last sixteen seconds, four times the default deadline.
+/// Requests that wait for a slot. So many lessons last sixteen seconds, eighteen times the deadline.
 const CROWD: u64 = 16;
+
+/// Expected wait behind the queue at which nobody has any hope left, not even who is let in before all
+/// the others: the lessons' sixteen seconds, and more than the soft deadline until the first slot is free.
+const HOPELESS: Duration = Duration::from_millis(17_500);
 
 /// Context of every local model, tokens: nothing that is asked here is too long for it.
 const CONTEXT: usize = 128_000;
@@ -89,12 +93,18 @@ impl Full {
         Ok(full)
     }
 
-    /// Takes a model's slot, and fills the queue behind it.
+    /// Takes a model's slot, and fills the queue behind it until the daemon has no hope of a slot in time:
+    /// its answer must have become longer than all that the daemon knows.
     pub(crate) async fn hold(&self, model: &str) -> anyhow::Result<Crowd> {
         let holder = self.request(model, ENDLESS);
         self.until(model, 1, 0).await?;
         let waiting = (0..CROWD).map(|_| self.request(model, LESSON)).collect();
         self.until(model, 1, CROWD).await?;
+        poll_until("the expected wait is hopeless", PATIENCE, async || {
+            let wait = self.model(model).await?["wait_ms"].as_u64().context("no wait_ms")?;
+            Ok((Duration::from_millis(wait) >= HOPELESS).then_some(()))
+        })
+        .await?;
         Ok(Crowd { model: model.to_owned(), holder, waiting })
     }
 
@@ -185,12 +195,17 @@ impl Full {
     async fn until(&self, model: &str, running: u64, waiting: u64) -> anyhow::Result<()> {
         let what = format!("{running} of {model} run and {waiting} wait");
         poll_until(&what, PATIENCE, async || {
-            let status = self.status().await?;
-            let models = status["models"].as_array().context("no models")?;
-            let own = models.iter().find(|own| own["name"] == model).context("no such model")?;
+            let own = self.model(model).await?;
             Ok((own["in_flight"] == running && own["queued"] == waiting).then_some(()))
         })
         .await
+    }
+
+    /// What the edge's status says of one model.
+    async fn model(&self, name: &str) -> anyhow::Result<Value> {
+        let status = self.status().await?;
+        let models = status["models"].as_array().context("no models")?;
+        models.iter().find(|model| model["name"] == name).cloned().context("no such model")
     }
 
     async fn status(&self) -> anyhow::Result<Value> {

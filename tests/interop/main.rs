@@ -22,7 +22,7 @@ use anyhow::{Context, ensure};
 use causeway_tests::bedrock::{Emulator, ErrorName};
 use causeway_tests::ollama;
 use causeway_tests::runner::{Runner, say, skipped};
-use futures_util::future::join_all;
+use futures_util::future::{join_all, try_join_all};
 
 use crate::backend::{Backend, CLAUDE, NOVA};
 use crate::full::Full;
@@ -115,10 +115,7 @@ async fn overflow(
     });
     let models = [CLAUDE.model, CLAUDE.breaker, NOVA.model, NOVA.breaker];
     let full = Arc::new(Full::open(&models, bedrock).await?);
-    let mut crowds = Vec::new();
-    for (local, _) in models {
-        crowds.push(full.hold(local).await?);
-    }
+    let _crowds = try_join_all(models.iter().map(|(local, _)| full.hold(local))).await?;
     for family in [&CLAUDE, &NOVA] {
         every_cell(runner, machine, clients, offers, &Backend::bedrock(&full, family)).await?;
     }
