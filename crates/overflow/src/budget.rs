@@ -1,4 +1,4 @@
-//! The edge's budget of overflow on the disk: what a call may cost is reserved there before the call.
+//! A program's budget of overflow on the disk: what a call may cost is reserved there before the call.
 //!
 //! [`Purse`] keeps a [`Budget`] in a file. Invariants: [`Purse::reserve`] returns when the reservation
 //! is on the disk, so that after a crash, loss of power included, every call that was made is counted;
@@ -54,7 +54,7 @@ impl Drop for Owner {
 
 impl Purse {
     /// Opens the file, or makes it where there is none, and starts the thread that writes it.
-    /// Waits for the disk: for the start of the daemon.
+    /// Waits for the disk: for the start of a program.
     ///
     /// # Errors
     ///

@@ -3,7 +3,7 @@
 //! Invariants: a cancel is looked at before anything else, also while a slot or Ollama's headers are
 //! awaited; Ollama is read at full speed into the link's bounded buffer; the model's slot is held
 //! until the last byte. Absent: decisions (`session.rs`, `admission.rs`, `gate.rs`), what goes to the
-//! caller (`session/send.rs`).
+//! caller (`causeway_overflow::Sender`).
 
 mod elsewhere;
 mod ending;
